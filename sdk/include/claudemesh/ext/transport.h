@@ -134,7 +134,7 @@ typedef struct cm_transport_v1 {
 #endif
 
 CM_STATIC_ASSERT(sizeof(cm_link_identity) == 192, "layout of cm_link_identity");
-CM_STATIC_ASSERT(sizeof(cm_outbound) == 120, "layout of cm_outbound");
+CM_STATIC_ASSERT(sizeof(cm_outbound) == 104, "layout of cm_outbound");
 CM_STATIC_ASSERT(sizeof(cm_send_result) == 80, "layout of cm_send_result");
 CM_STATIC_ASSERT(sizeof(cm_inbound) == 216, "layout of cm_inbound");
 CM_STATIC_ASSERT(sizeof(cm_link_callbacks) == 40, "layout of cm_link_callbacks");
