@@ -53,9 +53,11 @@ typedef struct cm_loop_v1 {
   uint32_t size;
   uint32_t reserved;
   /* Runs `function(user)` on the loop of `instance` (cm_host.self of this or another instance), later, in the order of
-   * the posts of one thread. After the instance's stop a post is dropped and counted, and CM_GONE is answered if that is
-   * already known: whoever posts owns `user` in such a way that a dropped post leaks nothing that matters. [any] */
-  cm_status (*post)(cm_handle self, cm_handle instance, cm_callback function, void* user) CM_NOEXCEPT;
+   * the posts of one thread. After the instance's stop a post is dropped and counted: CM_GONE is answered if that is
+   * already known; otherwise `dropped(user)`, unless null, is called instead of `function`, on any thread, so that the
+   * poster can free `user`. With CM_OK exactly one of the two is called. [any] */
+  cm_status (*post)(cm_handle self, cm_handle instance, cm_callback function, cm_callback dropped,
+                    void* user) CM_NOEXCEPT;
   bool (*on_loop)(cm_handle self) CM_NOEXCEPT; /* is this thread the instance's loop now? [any] */
 } cm_loop_v1;
 

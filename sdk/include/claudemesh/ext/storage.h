@@ -57,7 +57,9 @@ typedef struct cm_storage_sql_v1 {
  * belongs to it: the caller's loop runs at the same time. [worker] */
 typedef cm_status (*cm_storage_work)(void* user, cm_storage_transaction* transaction,
                                      const cm_storage_sql_v1* sql) CM_NOEXCEPT;
-/* On the caller's loop; exactly once per accepted submit. `error` is for a log. */
+/* Exactly once per accepted submit, on the caller's loop. CM_GONE: the caller was stopped before the answer could reach
+ * it; this comes on any thread, perhaps after the caller's destroy, and the function may only free `user`. A work never
+ * answers CM_GONE itself. `error` is for a log. */
 typedef void (*cm_storage_done)(void* user, cm_status status, cm_text_hview error) CM_NOEXCEPT;
 
 typedef struct cm_migration {
