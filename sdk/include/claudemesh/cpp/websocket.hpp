@@ -33,7 +33,7 @@ class WebSocket {
   WebSocket() = default;
   WebSocket(const WebSocket&) = delete;
   WebSocket& operator=(const WebSocket&) = delete;
-  ~WebSocket() { reset(); }
+  ~WebSocket() { terminate(); }
 
   cm_status accept(const HostApi& host, const HttpRequest& request, cm_websocket_options options,
                    WebSocketOwner* owner) {
@@ -65,20 +65,15 @@ class WebSocket {
       table_->close(host_->self(), handle_, code, to_pview(reason));
     }
   }
-  void terminate() const noexcept {
+  // Drops the connection at once; on_closed is NOT called. The owner tidies up itself.
+  void terminate() noexcept {
+    owner_ = nullptr;
     if (handle_ != CM_NO_HANDLE) {
-      table_->terminate(host_->self(), handle_);
+      table_->terminate(host_->self(), std::exchange(handle_, CM_NO_HANDLE));
     }
   }
   std::uint64_t buffered_bytes() const noexcept {
     return handle_ == CM_NO_HANDLE ? 0 : table_->buffered_bytes(host_->self(), handle_);
-  }
-
-  // Forgets the owner and terminates.
-  void reset() noexcept {
-    owner_ = nullptr;
-    terminate();
-    handle_ = CM_NO_HANDLE;
   }
 
  private:

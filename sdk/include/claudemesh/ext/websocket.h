@@ -66,7 +66,9 @@ typedef struct cm_websocket_v1 {
   cm_status (*ping)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* empty payload. [loop] */
   /* Sends what is queued and a close frame; `closed` follows. Reason up to 123 bytes. [loop] */
   cm_status (*close)(cm_handle self, cm_handle socket, uint32_t code, cm_text_pview reason) CM_NOEXCEPT;
-  cm_status (*terminate)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* no close frame; `closed` follows. [loop] */
+  /* Drops the connection at once, without a close frame. The handle is stale at return and NO callback follows, so that an
+   * owner may be destroyed right after. [loop] */
+  cm_status (*terminate)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
   uint64_t (*buffered_bytes)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* [loop] */
 } cm_websocket_v1;
 
