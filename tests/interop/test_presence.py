@@ -178,9 +178,12 @@ class ReattachTest(BrokerTest):
         self.assertEqual((row["cwd"], row["displayName"]), ("/elsewhere", "renamed"))
 
     def test_another_member_cannot_reattach(self):
-        self.connect(self.alice_member, sessionId="guessed").drop()
+        first = self.connect(self.alice_member, sessionId="guessed")
+        first.drop()
         other = self.connect(self.bob_member, sessionId="guessed")
-        self.assertEqual(other.peer(self.bob_member.keys.public)["memberPubkey"], self.bob_member.keys.public)
+        self.assertNotEqual(other.presence_id, first.presence_id)
+        rows = [row for row in other.list_peers() if row["sessionId"] == "guessed" and row["memberPubkey"] == other.routing_key]
+        self.assertEqual(len(rows), 1)
 
     def test_session_hello_replaces_a_living_connection(self):
         launched = self.session(self.alice_member)
