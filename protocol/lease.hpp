@@ -26,14 +26,21 @@ enum class LeaseAction : std::uint8_t {
   kEvict,      // the grace ended: announce one leave, forget the presence
 };
 
+// The times of one lease; the defaults are those of the original. An operator may shorten them.
+struct LeaseTimes {
+  std::int64_t ping_interval_ms = kPingIntervalMs;
+  std::int64_t stale_after_ms = kStaleAfterMs;
+  std::int64_t grace_ms = kLeaseGraceMs;
+};
+
 class Lease {
  public:
   // A connection was bound at now_ms. `connection` is the owner's number of that connection, never reused.
-  Lease(std::uint64_t connection, std::int64_t now_ms);
+  Lease(std::uint64_t connection, std::int64_t now_ms, const LeaseTimes& times = {});
 
   // A pong (or, for a client, any frame) arrived on that connection; of an older one it is ignored.
   void alive(std::uint64_t connection, std::int64_t now_ms);
-  // Call every kPingIntervalMs, or at deadline_ms(). kPing or kTerminate while online, kEvict once after the grace.
+  // Call every ping interval, or at deadline_ms(). kPing or kTerminate while online, kEvict once after the grace.
   LeaseAction tick(std::int64_t now_ms);
   // The connection closed. False (and nothing changes) for one that was already replaced, or when not online.
   bool closed(std::uint64_t connection, std::int64_t now_ms);
@@ -50,6 +57,7 @@ class Lease {
   std::int64_t deadline_ms() const noexcept;
 
  private:
+  LeaseTimes times_;
   std::uint64_t connection_;
   LeaseState state_ = LeaseState::kOnline;
   std::int64_t last_alive_ms_;
