@@ -1,0 +1,305 @@
+#include "sdk/simhost/world.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <utility>
+
+namespace cm::sim {
+namespace {
+
+thread_local World* current_world = nullptr;
+
+// Library code is loaded once per process, however many worlds are made; so is the knowledge of where it lies.
+loader::PluginLibraries& libraries() {
+  static loader::PluginLibraries instance;
+  return instance;
+}
+
+loader::PluginCatalog& catalog() {
+  static loader::PluginCatalog instance(config::Environment::of_process());
+  return instance;
+}
+
+}  // namespace
+
+// --- node ------------------------------------------------------------------------------------------------------------
+
+std::int64_t Node::unix_ms() const noexcept { return world_.unix_ms() + clock_skew_ms; }
+
+std::vector<Instance*> Node::instances() {
+  std::vector<Instance*> result;
+  for (const auto& instance : instances_) {
+    result.push_back(instance.get());
+  }
+  return result;
+}
+
+Instance* Node::find(std::string_view instance_name) {
+  for (const auto& instance : instances_) {
+    if (instance->name() == instance_name) {
+      return instance.get();
+    }
+  }
+  return nullptr;
+}
+
+void Node::count_step() {
+  if (steps_left_ == 0 || !alive()) {
+    return;
+  }
+  if (--steps_left_ == 0) {
+    trace("dies in the middle of a step");
+    disk_.freeze(world_.fault_random());
+    doomed_ = true;  // World::reap tears it down after the running event
+  }
+}
+
+EventId Node::schedule_at(std::uint64_t time_us, std::function<void()> function) {
+  return world_.scheduler().at(time_us, [this, incarnation = incarnation_, function = std::move(function)] {
+    if (alive() && incarnation_ == incarnation) {
+      function();
+    }
+  });
+}
+
+EventId Node::schedule_after(std::uint64_t delay_us, std::function<void()> function) {
+  return schedule_at(world_.scheduler().now_us() + delay_us, std::move(function));
+}
+
+void Node::trace(std::string_view text) {
+  if (world_.options().trace) {
+    world_.options().trace(world_.clock_text() + " " + name_ + ": " + std::string(text));
+  }
+}
+
+void Node::log(std::uint32_t level, std::string_view line) {
+  if (level >= world_.options().log_level) {
+    trace(line);
+  }
+}
+
+bool Node::boot() {
+  ++incarnation_;
+  alive_ = true;
+  doomed_ = false;
+  ready_ = false;
+  steps_left_ = 0;
+  disk_.on_operation = [this] { count_step(); };
+  trace("boots");
+  config::LoadRequest request;
+  request.file = "/" + name_ + ".toml";
+  request.text = toml_;
+  auto report = config::load_config_report(request, config::Environment::of_process(), catalog());
+  if (!report.config) {
+    last_error = report.problems.empty() ? "the configuration was refused" : report.problems.front().line();
+    return false;
+  }
+  config_ = std::move(*report.config);
+  for (const config::InstanceConfig& wanted : config_.instances) {
+    auto library = libraries().load(*wanted.manifest, wanted.sha256);
+    if (!library) {
+      last_error = library.error().message;
+      return false;
+    }
+    const cm_handle self = world_.next_handle();
+    auto instance = std::make_unique<Instance>(*this, wanted.name, wanted.manifest->name, self, wanted.options);
+    world_.register_instance(self, instance.get());
+    libraries_.push_back(*library);
+    instances_.push_back(std::move(instance));
+    if (!instances_.back()->create(&(*library)->factory())) {
+      last_error = "cannot create " + wanted.name;
+      return false;
+    }
+  }
+  for (const auto& instance : instances_) {
+    if (instance->configure() != CM_OK) {
+      return false;
+    }
+  }
+  schedule_after(1, [this] { start_from(0); });
+  return true;
+}
+
+void Node::start_from(std::size_t index) {
+  if (index == instances_.size()) {
+    ready_ = true;
+    trace("is ready");
+    return;
+  }
+  instances_[index]->start([this, index](cm_status status, std::string text) {
+    if (status != CM_OK) {
+      last_error = instances_[index]->name() + ": " + text;
+      trace("start of " + last_error + " failed");
+      return;
+    }
+    start_from(index + 1);
+  });
+}
+
+void Node::tear_down() {
+  doomed_ = true;  // from here on host functions answer CM_GONE
+  disk_.on_operation = nullptr;
+  disk_.freeze(world_.fault_random());
+  const double half_open = world_.network().faults.half_open;
+  for (auto instance = instances_.rbegin(); instance != instances_.rend(); ++instance) {
+    (*instance)->cut_off(world_.fault_random(), half_open);
+  }
+  for (auto instance = instances_.rbegin(); instance != instances_.rend(); ++instance) {
+    (*instance)->stop();
+    (*instance)->destroy();
+    world_.forget_instance((*instance)->self());
+  }
+  instances_.clear();
+  libraries_.clear();
+  disk_.crash(world_.fault_random());
+  alive_ = false;
+  doomed_ = false;
+  ready_ = false;
+}
+
+// --- world -----------------------------------------------------------------------------------------------------------
+
+World::World(WorldOptions options)
+    : options_(std::move(options)),
+      random_(options_.seed),
+      fault_random_(random_.fork()),
+      network_(scheduler_, random_.fork()),
+      user_id_(static_cast<std::int64_t>(::geteuid())) {
+  current_world = this;
+  set_disk_provider(this);
+}
+
+World::~World() {
+  for (const auto& node : nodes_) {
+    if (node->alive_) {
+      node->tear_down();
+    }
+  }
+  scheduler_.clear();
+  set_disk_provider(nullptr);
+  current_world = nullptr;
+}
+
+World* World::current() noexcept { return current_world; }
+
+Instance* World::instance_of(cm_handle self) noexcept {
+  if (current_world == nullptr) {
+    return nullptr;
+  }
+  const auto found = current_world->instances_.find(self);
+  return found == current_world->instances_.end() ? nullptr : found->second;
+}
+
+std::int64_t World::unix_ms() const noexcept {
+  return options_.unix_ms_at_start + static_cast<std::int64_t>(scheduler_.now_us() / 1000);
+}
+
+std::string World::clock_text() const {
+  char text[32];
+  const std::uint64_t now_us = scheduler_.now_us();
+  std::snprintf(text, sizeof(text), "%8llu.%06llu", static_cast<unsigned long long>(now_us / 1'000'000),
+                static_cast<unsigned long long>(now_us % 1'000'000));
+  return text;
+}
+
+Node& World::add_node(NodeName name, std::string toml) {
+  nodes_.push_back(std::make_unique<Node>(*this, std::move(name), std::move(toml)));
+  return *nodes_.back();
+}
+
+bool World::boot(Node& node) {
+  if (node.alive_) {
+    return true;
+  }
+  if (!node.boot()) {
+    node.trace("does not boot: " + node.last_error);
+    node.tear_down();
+    return false;
+  }
+  return true;
+}
+
+void World::crash(Node& node) {
+  if (node.alive_) {
+    node.trace("crashes");
+    node.tear_down();
+  }
+}
+
+void World::reap() {
+  for (const auto& node : nodes_) {
+    if (node->alive_ && node->doomed_) {
+      node->tear_down();
+    }
+  }
+  graveyard_.clear();
+}
+
+bool World::step() {
+  const bool ran = scheduler_.step();
+  reap();
+  return ran;
+}
+
+bool World::run_for_ms(std::uint64_t duration_ms, const std::function<bool()>& until) {
+  const std::uint64_t end_us = scheduler_.now_us() + duration_ms * 1000;
+  // An event at the end moves the clock there even when nothing else happens.
+  const EventId end = scheduler_.at(end_us, [] {});
+  while (!scheduler_.empty() && scheduler_.next_time_us() <= end_us) {
+    if (until && until()) {
+      scheduler_.cancel(end);
+      return true;
+    }
+    step();
+  }
+  return until && until();
+}
+
+void World::http(const std::string& address, HttpExchange exchange, std::function<void(HttpAnswer)> answer) {
+  network_.request("", address, std::move(exchange), std::move(answer));
+}
+
+SimDisk* World::disk_of(std::string_view path) {
+  if (!path.starts_with(kSimPathPrefix)) {
+    return nullptr;
+  }
+  path.remove_prefix(kSimPathPrefix.size());
+  const std::string_view name = path.substr(0, path.find('/'));
+  for (const auto& node : nodes_) {
+    if (node->name() == name) {
+      return &node->disk();
+    }
+  }
+  return nullptr;
+}
+
+cm_status World::create_buffer(cm_bytes_pview bytes, cm_hbuf* out) {
+  const cm_handle handle = next_handle();
+  Buffer& buffer = buffers_[handle];
+  buffer.bytes.assign(reinterpret_cast<const char*>(bytes.data), bytes.size);
+  buffer.references = 1;
+  *out = cm_hbuf{handle, reinterpret_cast<const std::uint8_t*>(buffer.bytes.data()), buffer.bytes.size()};
+  return CM_OK;
+}
+
+void World::retain_buffer(cm_handle buffer) {
+  const auto found = buffers_.find(buffer);
+  if (found != buffers_.end()) {
+    ++found->second.references;
+  }
+}
+
+void World::release_buffer(cm_handle buffer) {
+  const auto found = buffers_.find(buffer);
+  if (found != buffers_.end() && --found->second.references == 0) {
+    buffers_.erase(found);
+  }
+}
+
+const std::string* World::find_buffer(cm_handle buffer) const {
+  const auto found = buffers_.find(buffer);
+  return found == buffers_.end() ? nullptr : &found->second.bytes;
+}
+
+}  // namespace cm::sim
