@@ -45,6 +45,8 @@ class TokenBucket {
 class KeyedBuckets {
  public:
   explicit KeyedBuckets(const BucketOptions& options, std::size_t keys_max = 65'536);
+  KeyedBuckets(const KeyedBuckets&) = delete;
+  KeyedBuckets& operator=(const KeyedBuckets&) = delete;
   bool take(std::string_view key, std::int64_t now_ms);
   std::int64_t retry_after_ms(std::string_view key, std::int64_t now_ms) const;
   // Forgets keys idle for longer than kRateIdleSweepMs; returns how many.

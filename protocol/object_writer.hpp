@@ -1,0 +1,75 @@
+// Private to the serialisers: writes one JSON object member by member. A null optional writes nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "protocol/json.hpp"
+
+namespace cm::protocol {
+
+// Opens the object on construction; call close() exactly once. Names must be plain ASCII without quotes.
+class ObjectWriter {
+ public:
+  explicit ObjectWriter(std::string& out) : out_(out) { out_.push_back('{'); }
+  ObjectWriter(std::string& out, std::string_view type) : ObjectWriter(out) { text("type", type); }
+
+  void text(std::string_view name, std::string_view value) {
+    key(name);
+    append_json_string(out_, value);
+  }
+  template <typename Text>
+  void text_if(std::string_view name, const std::optional<Text>& value) {
+    if (value) {
+      text(name, *value);
+    }
+  }
+  template <typename Text>
+  void text_or_null(std::string_view name, const std::optional<Text>& value) {
+    value ? text(name, *value) : raw(name, "null");
+  }
+  void number(std::string_view name, double value) {
+    key(name);
+    append_json_number(out_, value);
+  }
+  void integer(std::string_view name, std::int64_t value) {
+    key(name);
+    append_json_number(out_, value);
+  }
+  void boolean(std::string_view name, bool value) { raw(name, value ? "true" : "false"); }
+  void boolean_if(std::string_view name, std::optional<bool> value) {
+    if (value) {
+      boolean(name, *value);
+    }
+  }
+  // One JSON value, verbatim.
+  void raw(std::string_view name, std::string_view json) {
+    key(name);
+    out_ += json;
+  }
+  template <typename Text>
+  void raw_if(std::string_view name, const std::optional<Text>& json) {
+    if (json) {
+      raw(name, *json);
+    }
+  }
+  // Writes the name; the caller appends the value to the same string.
+  void key(std::string_view name) {
+    if (!first_) {
+      out_.push_back(',');
+    }
+    first_ = false;
+    out_.push_back('"');
+    out_ += name;
+    out_ += "\":";
+  }
+  void close() { out_.push_back('}'); }
+
+ private:
+  std::string& out_;
+  bool first_ = true;
+};
+
+}  // namespace cm::protocol
