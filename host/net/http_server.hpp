@@ -147,9 +147,10 @@ struct UnixListenerOptions {
 // An open listener.
 struct ListenerInfo {
   std::uint32_t id = 0;
-  std::string host;          // numeric, empty for Unix
-  std::uint16_t port = 0;    // the real one
-  std::string path;          // Unix only
+  std::string host;        // numeric, empty for Unix
+  std::uint16_t port = 0;  // the real one
+  std::string path;        // Unix only
+  bool tls = false;
   std::string text() const;  // "http://127.0.0.1:8080", "https://...", "unix:/run/x.sock"
 };
 

@@ -47,8 +47,8 @@ class Loop {
 
   const std::string& name() const noexcept;
 
-  // [any] Runs `fn` on the loop in a later turn, in the order of posting. Many posts wake the loop once. What is still
-  // queued when the loop is destroyed is destroyed without being run.
+  // [any] Runs `fn` on the loop, never inside this call, in the order of posting. Many posts wake the loop once. What
+  // is still queued when the loop is destroyed is destroyed without being run.
   void post(UniqueFunction<void()> fn);
 
   // [any, one thread at a time] Runs turns until stop(). May be called again after it returned.
