@@ -67,6 +67,14 @@ void SimDisk::remove(std::string_view path) {
   }
 }
 
+std::vector<const Bytes*> SimDisk::contents() const {
+  std::vector<const Bytes*> result;
+  for (const auto& [path, file] : files_) {
+    result.push_back(&file->content());
+  }
+  return result;
+}
+
 void SimDisk::freeze(Random& random) {
   if (frozen_) {
     return;

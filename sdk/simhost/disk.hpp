@@ -62,6 +62,9 @@ class SimDisk {
   bool exists(std::string_view path) const { return files_.find(path) != files_.end(); }
   void remove(std::string_view path);
 
+  // The content of every file, for checks; valid until the next operation.
+  std::vector<const Bytes*> contents() const;
+
   // Takes the image that a crash at this moment would leave. Only the first freeze counts.
   void freeze(Random& random);
   // Replaces the files by the frozen image (or one taken now). Handles that are still open keep their old file.
