@@ -69,7 +69,7 @@ class Result(unittest.TextTestResult):
 def main():
     parser = argparse.ArgumentParser(description="interop tests of the wire protocol")
     parser.add_argument("--binary", help="the claudemesh executable; without it only the pure tests run")
-    parser.add_argument("-k", dest="patterns", action="append", help="run only tests whose name contains this (or fits this glob)")
+    parser.add_argument("-k", dest="patterns", action="append", help="run only tests whose full name contains this; * is a wildcard, repeatable")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line per test")
     parser.add_argument("-x", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("--keep", action="store_true", help="keep the brokers' directories with database and log")
@@ -90,7 +90,7 @@ def main():
     sys.dont_write_bytecode = True
     loader = unittest.TestLoader()
     if options.patterns:
-        loader.testNamePatterns = [pattern if "*" in pattern else f"*{pattern}*" for pattern in options.patterns]
+        loader.testNamePatterns = [f"*{pattern}*" for pattern in options.patterns]
     suite = loader.loadTestsFromNames(names)
     runner = unittest.TextTestRunner(resultclass=Result, verbosity=2 if options.verbose else 1, failfast=options.failfast)
     result = runner.run(suite)
