@@ -60,7 +60,8 @@ std::vector<std::string> Checker::violations(const Inboxes& inboxes,
                          std::any_of(inbox->second.begin(), inbox->second.end(),
                                      [&](const ReceivedMessage& received) { return received.text == message.text; });
       if (message.accepted && !there) {
-        found.push_back("lost: " + id + " from " + message.sender + " was accepted and is not in the inbox of " + recipient);
+        found.push_back("lost: " + id + " from " + message.sender + " was accepted and is not in the inbox of " +
+                        recipient);
       }
     }
     const bool sealed = message.recipients.size() == 1;  // a broadcast of wire version 1 is not encrypted

@@ -42,7 +42,8 @@ std::string object(std::initializer_list<std::pair<std::string, std::string>> me
 }
 
 Error unexpected(const std::string& step, const HttpAnswer& answer) {
-  return make_error(ErrorCode::kInternal, step + ": found HTTP status " + std::to_string(answer.status) + " " + answer.body);
+  return make_error(ErrorCode::kInternal,
+                    step + ": found HTTP status " + std::to_string(answer.status) + " " + answer.body);
 }
 
 }  // namespace
@@ -79,11 +80,19 @@ std::string MeshWorld::broker_toml() const {
          "path = \"/cmsim/broker/broker.db\"\n"
          "vfs = \"cmsim\"\n"
          "[plugins.broker]\n"
-         "use = \"" + options_.broker_plugin + "\"\n"
+         "use = \"" +
+         options_.broker_plugin +
+         "\"\n"
          "store = \"store\"\n"
-         "listen = \"" + std::string(kBrokerAddress) + "\"\n"
-         "public_url = \"ws://" + std::string(kBrokerAddress) + "/ws\"\n"
-         "operator_socket = \"" + (root_ / "operator.sock").string() + "\"\n"
+         "listen = \"" +
+         std::string(kBrokerAddress) +
+         "\"\n"
+         "public_url = \"ws://" +
+         std::string(kBrokerAddress) +
+         "/ws\"\n"
+         "operator_socket = \"" +
+         (root_ / "operator.sock").string() +
+         "\"\n"
          "rate_limit_per_min = 60000\n"
          "rate_limit_burst = 1000\n";
 }
@@ -91,15 +100,20 @@ std::string MeshWorld::broker_toml() const {
 std::string MeshWorld::daemon_toml(const Member& member) const {
   return "[plugins.store]\n"
          "use = \"storage_sqlite\"\n"
-         "path = \"/cmsim/" + member.name + "/daemon.db\"\n"
+         "path = \"/cmsim/" +
+         member.name +
+         "/daemon.db\"\n"
          "vfs = \"cmsim\"\n"
          "[plugins.link]\n"
          "use = \"broker_link\"\n"
          "[plugins.daemon]\n"
-         "use = \"" + options_.daemon_plugin + "\"\n"
+         "use = \"" +
+         options_.daemon_plugin +
+         "\"\n"
          "store = \"store\"\n"
          "transports = [\"link\"]\n"
-         "home = \"" + member.home.string() + "\"\n";
+         "home = \"" +
+         member.home.string() + "\"\n";
 }
 
 HttpAnswer MeshWorld::call(const std::string& address, const std::string& method, const std::string& target,
@@ -121,7 +135,8 @@ Status MeshWorld::set_up() {
     return make_error(ErrorCode::kInternal, "the broker does not start: " + broker_->last_error);
   }
   const std::string operator_address = "unix:" + (root_ / "operator.sock").string();
-  const HttpAnswer made = call(operator_address, "POST", "/v1/meshes", object({{"name", "Simulated"}, {"slug", "sim"}}));
+  const HttpAnswer made =
+      call(operator_address, "POST", "/v1/meshes", object({{"name", "Simulated"}, {"slug", "sim"}}));
   if (made.status != 201) {
     return unexpected("create mesh", made);
   }
@@ -144,7 +159,8 @@ Status MeshWorld::set_up() {
   if (!world_->run_for_ms(kSetUpTimeoutMs, [this] { return all_linked(); })) {
     std::string text = "not everybody got connected";
     for (const Member& member : members_) {
-      text += "; " + member.name + ": " + (member.node->running() ? "running" : "not running " + member.node->last_error);
+      text +=
+          "; " + member.name + ": " + (member.node->running() ? "running" : "not running " + member.node->last_error);
     }
     return make_error(ErrorCode::kInternal, text);
   }

@@ -20,7 +20,7 @@ namespace cm::sim {
 struct MeshWorldOptions {
   std::uint64_t seed = 1;
   std::uint32_t members = 3;
-  std::string broker_plugin = "ws_broker";    // tests put a deliberately broken build here
+  std::string broker_plugin = "ws_broker";  // tests put a deliberately broken build here
   std::string daemon_plugin = "peer_daemon";
   std::function<void(std::string_view)> trace;
 };

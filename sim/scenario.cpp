@@ -28,7 +28,8 @@ class Scenario {
  public:
   explicit Scenario(const ScenarioOptions& options)
       : options_(options),
-        mesh_(MeshWorldOptions{options.seed, options.members, options.broker_plugin, options.daemon_plugin, options.trace}),
+        mesh_(MeshWorldOptions{options.seed, options.members, options.broker_plugin, options.daemon_plugin,
+                               options.trace}),
         random_(mesh_.world().fault_random().fork()) {
     report_.seed = options.seed;
   }
@@ -150,7 +151,8 @@ class Scenario {
       message.accepted = true;
       message.order = ++accepted_order_;
     }
-    const bool final_refusal = answer.status >= 400 && answer.status < 500 && answer.status != 429 && answer.status != 404;
+    const bool final_refusal =
+        answer.status >= 400 && answer.status < 500 && answer.status != 429 && answer.status != 404;
     if (final_refusal && attempt == 0) {
       message.refused = true;
       ++report_.messages_refused;
@@ -258,11 +260,13 @@ class Scenario {
 
   void jump_a_clock() {
     Node& node = random_node();
-    node.clock_skew_ms = static_cast<std::int64_t>(random_.below(2 * kClockJumpMsMax)) - static_cast<std::int64_t>(kClockJumpMsMax);
+    node.clock_skew_ms =
+        static_cast<std::int64_t>(random_.below(2 * kClockJumpMsMax)) - static_cast<std::int64_t>(kClockJumpMsMax);
     mesh_.world().scheduler().after(random_.below(60'000'000), [&node] { node.clock_skew_ms = 0; });
   }
 
-  // --- the end ---------------------------------------------------------------------------------------------------------
+  // --- the end
+  // ---------------------------------------------------------------------------------------------------------
   void heal() {
     mesh_.world().network().faults.reset = 0;
     for (const auto& node : mesh_.world().nodes()) {
@@ -321,8 +325,8 @@ class Scenario {
     const Checker::Inboxes inboxes = read_inboxes();
     for (const Member& member : mesh_.members()) {
       if (!inboxes.contains(member.name)) {
-        report_.violations.push_back("no recovery: the daemon of " + member.name + " does not answer: " +
-                                     member.node->last_error);
+        report_.violations.push_back("no recovery: the daemon of " + member.name +
+                                     " does not answer: " + member.node->last_error);
       }
     }
     const auto disk = mesh_.broker().disk().contents();
@@ -338,8 +342,8 @@ class Scenario {
   ScenarioOptions options_;
   ScenarioReport report_;
   Checker checker_;
-  std::map<std::string, std::string> bodies_;                    // by client message id
-  std::map<std::string, std::deque<std::string>> waiting_;      // by sender: ids in the order of the posts
+  std::map<std::string, std::string> bodies_;               // by client message id
+  std::map<std::string, std::deque<std::string>> waiting_;  // by sender: ids in the order of the posts
   std::uint64_t sends_ = 0;
   std::uint64_t accepted_order_ = 0;
   MeshWorld mesh_;  // before what refers to it is destroyed, its events are gone
@@ -348,6 +352,8 @@ class Scenario {
 
 }  // namespace
 
-ScenarioReport run_scenario(const ScenarioOptions& options) { return Scenario(options).run(); }
+ScenarioReport run_scenario(const ScenarioOptions& options) {
+  return Scenario(options).run();
+}
 
 }  // namespace cm::sim

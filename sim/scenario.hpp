@@ -1,5 +1,5 @@
-// One seeded run: members send to each other while nodes crash, links break, disks fill and clocks jump; then everything
-// heals, and every inbox is compared with what was accepted.
+// One seeded run: members send to each other while nodes crash, links break, disks fill and clocks jump; then
+// everything heals, and every inbox is compared with what was accepted.
 #pragma once
 
 #include <cstdint>

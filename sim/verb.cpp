@@ -47,7 +47,8 @@ void print_text(const ScenarioReport& report, const Arguments& arguments) {
     std::printf("seed %llu: %llu accepted, %llu crashes, %llu partitions, %llu events in %llu virtual seconds\n",
                 static_cast<unsigned long long>(report.seed), static_cast<unsigned long long>(report.messages_accepted),
                 static_cast<unsigned long long>(report.crashes), static_cast<unsigned long long>(report.partitions),
-                static_cast<unsigned long long>(report.events), static_cast<unsigned long long>(report.virtual_ms / 1000));
+                static_cast<unsigned long long>(report.events),
+                static_cast<unsigned long long>(report.virtual_ms / 1000));
   }
   for (const std::string& violation : report.violations) {
     std::printf("  ✘ %s\n", violation.c_str());
@@ -82,10 +83,10 @@ int run(const Arguments& arguments) {
     std::fflush(stdout);
   }
   if (!arguments.json) {
-    std::printf("%s %llu seed%s, %llu messages accepted, %llu crashes, %llu with a violation\n", failed == 0 ? "✔" : "✘",
-                static_cast<unsigned long long>(arguments.runs), arguments.runs == 1 ? "" : "s",
-                static_cast<unsigned long long>(accepted), static_cast<unsigned long long>(crashes),
-                static_cast<unsigned long long>(failed));
+    std::printf("%s %llu seed%s, %llu messages accepted, %llu crashes, %llu with a violation\n",
+                failed == 0 ? "✔" : "✘", static_cast<unsigned long long>(arguments.runs),
+                arguments.runs == 1 ? "" : "s", static_cast<unsigned long long>(accepted),
+                static_cast<unsigned long long>(crashes), static_cast<unsigned long long>(failed));
   }
   return failed == 0 ? 0 : 1;
 }
@@ -100,12 +101,15 @@ void add_verbs(CLI::App& app, int& exit_code) {
   verb->add_option("--runs", arguments->runs, "Number of seeds, one after the other")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--steps", arguments->scenario.steps, "Actions of members and faults in one run")->capture_default_str();
+  verb->add_option("--steps", arguments->scenario.steps, "Actions of members and faults in one run")
+      ->capture_default_str();
   verb->add_option("--members", arguments->scenario.members, "Members of the mesh")
       ->check(CLI::Range(2u, kMembersMax))
       ->capture_default_str();
-  verb->add_option("--broker-plugin", arguments->scenario.broker_plugin, "Plugin that plays the broker")->capture_default_str();
-  verb->add_option("--daemon-plugin", arguments->scenario.daemon_plugin, "Plugin that plays the daemon")->capture_default_str();
+  verb->add_option("--broker-plugin", arguments->scenario.broker_plugin, "Plugin that plays the broker")
+      ->capture_default_str();
+  verb->add_option("--daemon-plugin", arguments->scenario.daemon_plugin, "Plugin that plays the daemon")
+      ->capture_default_str();
   verb->add_flag("--trace", arguments->trace, "Print every notable event on standard error");
   verb->add_flag("--json", arguments->json, "One JSON object per seed");
   verb->callback([arguments, &exit_code] { exit_code = run(*arguments); });

@@ -23,7 +23,8 @@ void SimFile::truncate(std::uint64_t size) {
   if (size >= content_.size()) {
     return;
   }
-  Change change{size, Bytes(content_.begin() + static_cast<std::ptrdiff_t>(size), content_.end()), {}, true, content_.size()};
+  Change change{
+      size, Bytes(content_.begin() + static_cast<std::ptrdiff_t>(size), content_.end()), {}, true, content_.size()};
   content_.resize(size);
   pending_.push_back(std::move(change));
 }
@@ -32,7 +33,8 @@ Bytes SimFile::crash_image(Random& random, double keep_unsynced) const {
   Bytes image = content_;
   for (auto change = pending_.rbegin(); change != pending_.rend(); ++change) {
     image.resize(std::max<std::uint64_t>(image.size(), change->offset + change->before.size()));
-    std::copy(change->before.begin(), change->before.end(), image.begin() + static_cast<std::ptrdiff_t>(change->offset));
+    std::copy(change->before.begin(), change->before.end(),
+              image.begin() + static_cast<std::ptrdiff_t>(change->offset));
     image.resize(change->size_before);
   }
   for (const Change& change : pending_) {

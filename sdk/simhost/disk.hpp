@@ -1,8 +1,8 @@
 // A disk in memory that forgets what was not synced, and the SQLite VFS "cmsim" over it.
 //
 // Paths are "/cmsim/<node>/<file>": the node names the disk. A crash keeps what was synced and, of the writes after the
-// last sync, a random subset in order (a real disk may have written any of them). A freeze takes that image while the code
-// that is in the middle of a write goes on unaware: whatever it does afterwards never reached the disk.
+// last sync, a random subset in order (a real disk may have written any of them). A freeze takes that image while the
+// code that is in the middle of a write goes on unaware: whatever it does afterwards never reached the disk.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ using Bytes = std::vector<std::uint8_t>;
 
 // What is injected into disk operations.
 struct DiskFaults {
-  double io_error = 0;     // probability that a write or sync fails
-  bool full = false;       // writes that grow a file fail
+  double io_error = 0;         // probability that a write or sync fails
+  bool full = false;           // writes that grow a file fail
   double keep_unsynced = 0.5;  // probability that one unsynced write survives a crash
 };
 

@@ -30,18 +30,25 @@ cm_status host_complete(cm_handle self, cm_handle ticket, cm_status status, cm_t
 
 }  // namespace
 
-Instance::Instance(Node& node, std::string name, std::string plugin, cm_handle self, const config::ValidatedOptions& options)
+Instance::Instance(Node& node, std::string name, std::string plugin, cm_handle self,
+                   const config::ValidatedOptions& options)
     : node_(node), name_(std::move(name)), plugin_(std::move(plugin)), options_(options) {
   host_ = cm_host{sizeof(cm_host), CM_ABI_VERSION_CURRENT, self, &host_get, &host_set_error, &host_complete};
 }
 
 Instance::~Instance() = default;
 
-bool Instance::alive() const noexcept { return !cut_off_ && node_.alive(); }
+bool Instance::alive() const noexcept {
+  return !cut_off_ && node_.alive();
+}
 
-cm_handle Instance::next_handle() { return node_.world().next_handle(); }
+cm_handle Instance::next_handle() {
+  return node_.world().next_handle();
+}
 
-bool Instance::create(const cm_factory_v1* factory) { return factory->create(&host_, &instance_, &table_) == CM_OK; }
+bool Instance::create(const cm_factory_v1* factory) {
+  return factory->create(&host_, &instance_, &table_) == CM_OK;
+}
 
 cm_status Instance::configure() {
   const cm_status status = table_->configure(instance_);
@@ -68,12 +75,12 @@ cm_status Instance::complete(cm_handle ticket, cm_status status, std::string_vie
     return CM_GONE;
   }
   auto done = std::exchange(start_done_, {});
-  node_.world().scheduler().after(
-      1, [this, done = std::move(done), status, message = std::string(text), incarnation = node_.incarnation(), &node = node_] {
-        if (node.alive() && node.incarnation() == incarnation) {
-          done(status, message);
-        }
-      });
+  node_.world().scheduler().after(1, [this, done = std::move(done), status, message = std::string(text),
+                                      incarnation = node_.incarnation(), &node = node_] {
+    if (node.alive() && node.incarnation() == incarnation) {
+      done(status, message);
+    }
+  });
   return CM_OK;
 }
 
@@ -229,7 +236,8 @@ void Instance::retire_socket(cm_handle socket) {
   sockets.erase(found);
 }
 
-// --- inbound HTTP and WebSocket ----------------------------------------------------------------------------------------
+// --- inbound HTTP and WebSocket
+// ----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -246,11 +254,14 @@ std::map<std::string, std::string> parse_query(std::string_view query) {
 }
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
-cm_text_hview view(const std::string& text) { return cm_text_hview{text.data(), text.size()}; }
+cm_text_hview view(const std::string& text) {
+  return cm_text_hview{text.data(), text.size()};
+}
 
 }  // namespace
 
@@ -295,7 +306,8 @@ void Listener::deliver_request(HttpExchange exchange, const NodeName& from, std:
   info.target = view(request->exchange.target);
   info.path = view(request->path);
   info.query = view(request->query);
-  info.body = cm_bytes_hview{reinterpret_cast<const std::uint8_t*>(request->exchange.body.data()), request->exchange.body.size()};
+  info.body = cm_bytes_hview{reinterpret_cast<const std::uint8_t*>(request->exchange.body.data()),
+                             request->exchange.body.size()};
   info.remote_address = view(request->remote);
   // The outside world is the operator himself.
   info.peer_uid = (info.flags & CM_HTTP_UNIX) != 0 ? instance_.node().world().user_id() : -1;

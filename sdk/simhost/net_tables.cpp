@@ -9,11 +9,15 @@
 namespace cm::sim {
 namespace {
 
-std::string_view text_of(cm_text_pview text) { return {text.data, text.size}; }
+std::string_view text_of(cm_text_pview text) {
+  return {text.data, text.size};
+}
 std::string string_of(cm_bytes_pview bytes) {
   return bytes.size == 0 ? std::string() : std::string(reinterpret_cast<const char*>(bytes.data), bytes.size);
 }
-cm_text_hview view(const std::string& text) { return cm_text_hview{text.data(), text.size()}; }
+cm_text_hview view(const std::string& text) {
+  return cm_text_hview{text.data(), text.size()};
+}
 
 Instance* enter(cm_handle self) {
   Instance* instance = World::instance_of(self);
@@ -105,7 +109,8 @@ cm_status server_close(cm_handle self, cm_handle handle) noexcept {
 cm_text_hview server_header(cm_handle self, cm_handle handle, cm_text_pview name) noexcept {
   PendingRequest* request = request_of(self, handle);
   std::string key(text_of(name));
-  std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(key.begin(), key.end(), key.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (request == nullptr || !request->lower_headers.contains(key)) {
     return cm_text_hview{nullptr, 0};
   }
@@ -148,8 +153,8 @@ HttpAnswer make_answer(std::uint32_t status, const cm_http_header* headers, std:
   return answer;
 }
 
-cm_status server_respond(cm_handle self, cm_handle handle, uint32_t status, const cm_http_header* headers, uint64_t count,
-                         cm_bytes_pview body) noexcept {
+cm_status server_respond(cm_handle self, cm_handle handle, uint32_t status, const cm_http_header* headers,
+                         uint64_t count, cm_bytes_pview body) noexcept {
   Instance* instance = enter(self);
   if (instance == nullptr || request_of(self, handle) == nullptr) {
     return CM_GONE;
@@ -368,7 +373,9 @@ cm_status websocket_terminate(cm_handle self, cm_handle handle) noexcept {
   instance->retire_socket(handle);
   return CM_OK;
 }
-uint64_t websocket_buffered(cm_handle, cm_handle) noexcept { return 0; }
+uint64_t websocket_buffered(cm_handle, cm_handle) noexcept {
+  return 0;
+}
 
 constexpr cm_websocket_v1 kWebsocket = {sizeof(cm_websocket_v1), 0,
                                         websocket_accept,        websocket_connect,
@@ -378,8 +385,14 @@ constexpr cm_websocket_v1 kWebsocket = {sizeof(cm_websocket_v1), 0,
 
 }  // namespace
 
-const void* find_http_server_table() { return &kServer; }
-const void* find_http_client_table() { return &kClient; }
-const void* find_websocket_table() { return &kWebsocket; }
+const void* find_http_server_table() {
+  return &kServer;
+}
+const void* find_http_client_table() {
+  return &kClient;
+}
+const void* find_websocket_table() {
+  return &kWebsocket;
+}
 
 }  // namespace cm::sim

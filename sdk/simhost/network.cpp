@@ -23,8 +23,9 @@ void Connection::transmit(int from, Packet packet) {
   if (vanished_[to] && packet.kind != Packet::Kind::kReset) {
     // The other side is gone without a word: the bytes vanish; sometimes a restarted machine answers with a reset.
     if (network_.reachable(nodes_[0], nodes_[1]) && network_.random_.chance(0.3)) {
-      network_.scheduler_.after(network_.delay_us(),
-                                [self = shared_from_this(), from] { self->finish(from, kCloseAbnormal, "reset", false); });
+      network_.scheduler_.after(network_.delay_us(), [self = shared_from_this(), from] {
+        self->finish(from, kCloseAbnormal, "reset", false);
+      });
     }
     return;
   }
@@ -120,7 +121,9 @@ void Connection::send(int side, std::uint32_t kind, std::string payload) {
   }
 }
 
-void Connection::ping(int side) { transmit(side, Packet{Packet::Kind::kPing, 0, {}}); }
+void Connection::ping(int side) {
+  transmit(side, Packet{Packet::Kind::kPing, 0, {}});
+}
 
 void Connection::close(int side, std::uint32_t code, std::string reason) {
   if (!std::exchange(close_sent_[side], true)) {
@@ -139,7 +142,9 @@ void Connection::abandon(int side, bool silent) {
   vanished_[side] = true;
 }
 
-void Connection::opened() { transmit(1, Packet{Packet::Kind::kOpen, 0, {}}); }
+void Connection::opened() {
+  transmit(1, Packet{Packet::Kind::kOpen, 0, {}});
+}
 
 void Connection::reset() {
   ++network_.connections_reset;
@@ -160,9 +165,13 @@ std::pair<NodeName, NodeName> Network::link(const NodeName& a, const NodeName& b
   return a < b ? std::pair(a, b) : std::pair(b, a);
 }
 
-bool Network::reachable(const NodeName& a, const NodeName& b) const { return !partitions_.contains(link(a, b)); }
+bool Network::reachable(const NodeName& a, const NodeName& b) const {
+  return !partitions_.contains(link(a, b));
+}
 
-void Network::partition(const NodeName& a, const NodeName& b) { partitions_.insert(link(a, b)); }
+void Network::partition(const NodeName& a, const NodeName& b) {
+  partitions_.insert(link(a, b));
+}
 
 void Network::heal(const NodeName& a, const NodeName& b) {
   partitions_.erase(link(a, b));
@@ -207,21 +216,24 @@ std::string Network::listen(const NodeName& node, std::string address, ListenerE
   return listeners_.emplace(address, Listener{node, listener}).second ? address : std::string();
 }
 
-void Network::close_listener(const std::string& address) { listeners_.erase(address); }
+void Network::close_listener(const std::string& address) {
+  listeners_.erase(address);
+}
 
 void Network::request(const NodeName& from, const std::string& address, HttpExchange exchange,
                       std::function<void(HttpAnswer)> answer) {
-  scheduler_.after(delay_us(), [this, from, address, exchange = std::move(exchange), answer = std::move(answer)]() mutable {
-    const auto found = listeners_.find(address);
-    if (found == listeners_.end() || !reachable(from, found->second.node)) {
-      scheduler_.after(delay_us(), [answer = std::move(answer)] { answer(HttpAnswer()); });
-      return;
-    }
-    auto delayed = [this, answer = std::move(answer)](HttpAnswer result) mutable {
-      scheduler_.after(delay_us(), [answer, result = std::move(result)] { answer(result); });
-    };
-    found->second.end->deliver_request(std::move(exchange), from, std::move(delayed), nullptr);
-  });
+  scheduler_.after(delay_us(),
+                   [this, from, address, exchange = std::move(exchange), answer = std::move(answer)]() mutable {
+                     const auto found = listeners_.find(address);
+                     if (found == listeners_.end() || !reachable(from, found->second.node)) {
+                       scheduler_.after(delay_us(), [answer = std::move(answer)] { answer(HttpAnswer()); });
+                       return;
+                     }
+                     auto delayed = [this, answer = std::move(answer)](HttpAnswer result) mutable {
+                       scheduler_.after(delay_us(), [answer, result = std::move(result)] { answer(result); });
+                     };
+                     found->second.end->deliver_request(std::move(exchange), from, std::move(delayed), nullptr);
+                   });
 }
 
 std::shared_ptr<Connection> Network::connect(const NodeName& from, const std::string& address, HttpExchange upgrade,
@@ -239,7 +251,8 @@ std::shared_ptr<Connection> Network::connect(const NodeName& from, const std::st
   scheduler_.after(delay_us(), [this, from, address, connection, upgrade = std::move(upgrade)]() mutable {
     const auto listener = listeners_.find(address);
     if (listener == listeners_.end() || !reachable(from, listener->second.node)) {
-      scheduler_.after(delay_us(), [connection] { connection->finish(0, kCloseAbnormal, "connection refused", false); });
+      scheduler_.after(delay_us(),
+                       [connection] { connection->finish(0, kCloseAbnormal, "connection refused", false); });
       return;
     }
     auto refused = [this, connection](HttpAnswer answer) {

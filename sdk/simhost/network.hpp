@@ -26,8 +26,8 @@ using NodeName = std::string;
 struct NetworkFaults {
   std::uint64_t delay_us_min = 50;
   std::uint64_t delay_us_max = 5'000;
-  double slow = 0.02;  // probability that one transmission takes up to 50 times longer
-  double reset = 0;    // probability, per transmission, that the connection breaks
+  double slow = 0.02;      // probability that one transmission takes up to 50 times longer
+  double reset = 0;        // probability, per transmission, that the connection breaks
   double half_open = 0.5;  // probability that a crash is not noticed by the connection's other end
 };
 
@@ -77,7 +77,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   SocketEnd* ends_[2] = {nullptr, nullptr};
   bool vanished_[2] = {false, false};  // crashed without a word
   bool close_sent_[2] = {false, false};
-  std::deque<Packet> in_flight_[2];       // by destination, in order
+  std::deque<Packet> in_flight_[2];  // by destination, in order
   std::uint64_t last_arrival_us_[2] = {0, 0};
   std::uint64_t arrivals_due_[2] = {0, 0};
 };

@@ -1,4 +1,5 @@
-// Virtual time: events in the order of their time, ties in the order of their scheduling. The only clock of a simulation.
+// Virtual time: events in the order of their time, ties in the order of their scheduling. The only clock of a
+// simulation.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +18,7 @@ class Random {
   // Uniform enough for faults and delays: 0 .. bound-1; 0 for bound 0.
   std::uint64_t below(std::uint64_t bound) { return bound == 0 ? 0 : engine_() % bound; }
   std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + below(high - low + 1); }
-  bool chance(double probability) {
-    return static_cast<double>(engine_() >> 11) * 0x1.0p-53 < probability;
-  }
+  bool chance(double probability) { return static_cast<double>(engine_() >> 11) * 0x1.0p-53 < probability; }
   // An independent stream that depends only on this one's state.
   Random fork() { return Random(engine_()); }
 

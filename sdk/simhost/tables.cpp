@@ -3,8 +3,8 @@
 #include <span>
 #include <string>
 
-#include "host/config/values.hpp"
 #include <claudemesh/cpp/text.hpp>
+#include "host/config/values.hpp"
 
 #include "sdk/simhost/instance.hpp"
 #include "sdk/simhost/world.hpp"
@@ -12,7 +12,9 @@
 namespace cm::sim {
 namespace {
 
-std::string_view text_of(cm_text_pview text) { return {text.data, text.size}; }
+std::string_view text_of(cm_text_pview text) {
+  return {text.data, text.size};
+}
 
 // The calling instance, if its node is up after this step; else null.
 Instance* enter(cm_handle self) {
@@ -44,7 +46,8 @@ constexpr cm_buffer_v1 kBuffer = {sizeof(cm_buffer_v1), 0, buffer_create, buffer
 
 // --- log -------------------------------------------------------------------------------------------------------------
 
-void log_write(cm_handle self, uint32_t level, cm_text_pview message, const cm_log_field* fields, uint64_t count) noexcept {
+void log_write(cm_handle self, uint32_t level, cm_text_pview message, const cm_log_field* fields,
+               uint64_t count) noexcept {
   Instance* instance = World::instance_of(self);
   if (instance == nullptr) {
     return;
@@ -70,10 +73,13 @@ cm_status loop_post(cm_handle self, cm_handle target, cm_callback function, cm_c
   Instance* instance = World::instance_of(target);
   return instance == nullptr ? CM_GONE : instance->post(function, dropped, user);
 }
-bool loop_on_loop(cm_handle) noexcept { return true; }
+bool loop_on_loop(cm_handle) noexcept {
+  return true;
+}
 constexpr cm_loop_v1 kLoop = {sizeof(cm_loop_v1), 0, loop_post, loop_on_loop};
 
-// --- timer, clock, random ----------------------------------------------------------------------------------------------
+// --- timer, clock, random
+// ----------------------------------------------------------------------------------------------
 
 cm_status timer_start(cm_handle self, uint64_t delay_us, uint64_t period_us, cm_callback function, void* user,
                       cm_handle* out) noexcept {
@@ -138,8 +144,11 @@ void metrics_set(cm_handle self, uint32_t metric, int64_t amount) noexcept {
     *value = amount;
   }
 }
-void metrics_observe(cm_handle self, uint32_t metric, uint64_t) noexcept { metrics_add(self, metric, 1); }
-constexpr cm_metrics_v1 kMetrics = {sizeof(cm_metrics_v1), 0, metrics_define, metrics_add, metrics_set, metrics_observe};
+void metrics_observe(cm_handle self, uint32_t metric, uint64_t) noexcept {
+  metrics_add(self, metric, 1);
+}
+constexpr cm_metrics_v1 kMetrics = {sizeof(cm_metrics_v1), 0,           metrics_define,
+                                    metrics_add,           metrics_set, metrics_observe};
 
 // --- events ----------------------------------------------------------------------------------------------------------
 
@@ -215,7 +224,8 @@ constexpr cm_worker_v1 kWorker = {sizeof(cm_worker_v1), 0, worker_create_queue, 
 
 cm_text_hview config_instance_name(cm_handle self) noexcept {
   Instance* instance = World::instance_of(self);
-  return instance == nullptr ? cm_text_hview{nullptr, 0} : cm_text_hview{instance->name().data(), instance->name().size()};
+  return instance == nullptr ? cm_text_hview{nullptr, 0}
+                             : cm_text_hview{instance->name().data(), instance->name().size()};
 }
 // Looks an option up with `get` and stores it with `store`.
 template <typename Get, typename Store>
@@ -271,7 +281,8 @@ cm_status config_list_size(cm_handle self, uint32_t, cm_text_pview option, uint6
         return CM_OK;
       });
 }
-cm_status config_list_text(cm_handle self, uint32_t, cm_text_pview option, uint64_t index, cm_text_hview* out) noexcept {
+cm_status config_list_text(cm_handle self, uint32_t, cm_text_pview option, uint64_t index,
+                           cm_text_hview* out) noexcept {
   return config_lookup(
       self, [&](const auto& options) { return options.get_list(text_of(option)); },
       [out, index](std::span<const std::string> value) {
@@ -308,7 +319,8 @@ cm_status registry_acquire(cm_handle self, cm_text_pview name, cm_text_pview id,
   if (provider == nullptr) {
     return CM_GONE;
   }
-  *out = cm_extension{provider->raw(), provider->extension(extension_id.c_str()), provider->self(), instance->next_handle()};
+  *out = cm_extension{provider->raw(), provider->extension(extension_id.c_str()), provider->self(),
+                      instance->next_handle()};
   return CM_OK;
 }
 void registry_release(cm_handle, cm_handle) noexcept {}
@@ -321,10 +333,17 @@ const void* find_table(std::string_view id) {
     std::string_view id;
     const void* table;
   };
-  const Entry entries[] = {{CM_BUFFER_ID, &kBuffer},     {CM_LOG_ID, &kLog},         {CM_LOOP_ID, &kLoop},
-                           {CM_TIMER_ID, &kTimer},       {CM_CLOCK_ID, &kClock},     {CM_RANDOM_ID, &kRandom},
-                           {CM_METRICS_ID, &kMetrics},   {CM_EVENTS_ID, &kEvents},   {CM_WORKER_ID, &kWorker},
-                           {CM_CONFIG_ID, &kConfig},     {CM_REGISTRY_ID, &kRegistry},
+  const Entry entries[] = {{CM_BUFFER_ID, &kBuffer},
+                           {CM_LOG_ID, &kLog},
+                           {CM_LOOP_ID, &kLoop},
+                           {CM_TIMER_ID, &kTimer},
+                           {CM_CLOCK_ID, &kClock},
+                           {CM_RANDOM_ID, &kRandom},
+                           {CM_METRICS_ID, &kMetrics},
+                           {CM_EVENTS_ID, &kEvents},
+                           {CM_WORKER_ID, &kWorker},
+                           {CM_CONFIG_ID, &kConfig},
+                           {CM_REGISTRY_ID, &kRegistry},
                            {CM_HTTP_SERVER_ID, find_http_server_table()},
                            {CM_HTTP_CLIENT_ID, find_http_client_table()},
                            {CM_WEBSOCKET_ID, find_websocket_table()}};

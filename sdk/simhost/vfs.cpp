@@ -1,5 +1,5 @@
-// The SQLite VFS "cmsim" (https://www.sqlite.org/vfs.html): files of SimDisk, shared memory and locks in process memory.
-// Everything runs on one thread, so the locks only tell connections of one process apart.
+// The SQLite VFS "cmsim" (https://www.sqlite.org/vfs.html): files of SimDisk, shared memory and locks in process
+// memory. Everything runs on one thread, so the locks only tell connections of one process apart.
 #include <sqlite3.h>
 
 #include <array>
@@ -51,7 +51,9 @@ std::map<const SimFile*, std::weak_ptr<SharedState>>& shared_states() {
   return states;
 }
 
-FileState& state_of(sqlite3_file* file) { return *reinterpret_cast<VfsFile*>(file)->state; }
+FileState& state_of(sqlite3_file* file) {
+  return *reinterpret_cast<VfsFile*>(file)->state;
+}
 
 // True when the operation shall fail.
 bool inject(FileState& state) {
@@ -208,9 +210,15 @@ int vfs_check_reserved(sqlite3_file* file, int* result) {
   return SQLITE_OK;
 }
 
-int vfs_control(sqlite3_file*, int, void*) { return SQLITE_NOTFOUND; }
-int vfs_sector_size(sqlite3_file*) { return kSectorBytes; }
-int vfs_characteristics(sqlite3_file*) { return 0; }
+int vfs_control(sqlite3_file*, int, void*) {
+  return SQLITE_NOTFOUND;
+}
+int vfs_sector_size(sqlite3_file*) {
+  return kSectorBytes;
+}
+int vfs_characteristics(sqlite3_file*) {
+  return 0;
+}
 
 int vfs_shm_map(sqlite3_file* file, int region, int size, int extend, void volatile** out) {
   SharedState& shared = *state_of(file).shared;
@@ -263,10 +271,25 @@ int vfs_shm_unmap(sqlite3_file* file, int) {
   return SQLITE_OK;
 }
 
-const sqlite3_io_methods kMethods = {
-    2,           vfs_close,  vfs_read,           vfs_write,   vfs_truncate,    vfs_sync,            vfs_file_size,
-    vfs_lock,    vfs_unlock, vfs_check_reserved, vfs_control, vfs_sector_size, vfs_characteristics, vfs_shm_map,
-    vfs_shm_lock, vfs_shm_barrier, vfs_shm_unmap, nullptr,     nullptr};
+const sqlite3_io_methods kMethods = {2,
+                                     vfs_close,
+                                     vfs_read,
+                                     vfs_write,
+                                     vfs_truncate,
+                                     vfs_sync,
+                                     vfs_file_size,
+                                     vfs_lock,
+                                     vfs_unlock,
+                                     vfs_check_reserved,
+                                     vfs_control,
+                                     vfs_sector_size,
+                                     vfs_characteristics,
+                                     vfs_shm_map,
+                                     vfs_shm_lock,
+                                     vfs_shm_barrier,
+                                     vfs_shm_unmap,
+                                     nullptr,
+                                     nullptr};
 
 int vfs_open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   auto* vfs_file = reinterpret_cast<VfsFile*>(file);
@@ -324,7 +347,9 @@ int vfs_randomness(sqlite3_vfs*, int size, char* out) {
   return size;
 }
 
-int vfs_sleep(sqlite3_vfs*, int microseconds) { return microseconds; }
+int vfs_sleep(sqlite3_vfs*, int microseconds) {
+  return microseconds;
+}
 
 int vfs_time_ms(sqlite3_vfs*, sqlite3_int64* out) {
   constexpr sqlite3_int64 kUnixEpochInJulianMs = 24405875LL * 8640000LL;
@@ -339,7 +364,9 @@ int vfs_time(sqlite3_vfs* vfs, double* out) {
   return SQLITE_OK;
 }
 
-int vfs_last_error(sqlite3_vfs*, int, char*) { return 0; }
+int vfs_last_error(sqlite3_vfs*, int, char*) {
+  return 0;
+}
 
 void register_vfs() {
   static sqlite3_vfs vfs = {};

@@ -25,7 +25,9 @@ loader::PluginCatalog& catalog() {
 
 // --- node ------------------------------------------------------------------------------------------------------------
 
-std::int64_t Node::unix_ms() const noexcept { return world_.unix_ms() + clock_skew_ms; }
+std::int64_t Node::unix_ms() const noexcept {
+  return world_.unix_ms() + clock_skew_ms;
+}
 
 std::vector<Instance*> Node::instances() {
   std::vector<Instance*> result;
@@ -181,7 +183,9 @@ World::~World() {
   current_world = nullptr;
 }
 
-World* World::current() noexcept { return current_world; }
+World* World::current() noexcept {
+  return current_world;
+}
 
 Instance* World::instance_of(cm_handle self) noexcept {
   if (current_world == nullptr) {

@@ -86,7 +86,7 @@ class Node {
 struct WorldOptions {
   std::uint64_t seed = 1;
   std::int64_t unix_ms_at_start = 1'750'000'000'000;
-  std::uint32_t log_level = CM_LOG_WARN;  // what plugins may log; printed only with a trace
+  std::uint32_t log_level = CM_LOG_WARN;        // what plugins may log; printed only with a trace
   std::function<void(std::string_view)> trace;  // one line per notable event; null: silent
 };
 
@@ -107,7 +107,8 @@ class World final : public DiskProvider {
   // The outside world speaks HTTP to a listener, for example to a node's local socket "unix:/...".
   void http(const std::string& address, HttpExchange exchange, std::function<void(HttpAnswer)> answer);
 
-  // Runs events for a span of virtual time; stops early when `until` (may be empty) becomes true, and says whether it did.
+  // Runs events for a span of virtual time; stops early when `until` (may be empty) becomes true, and says whether it
+  // did.
   bool run_for_ms(std::uint64_t duration_ms, const std::function<bool()>& until = {});
   bool step();
 
