@@ -1,0 +1,382 @@
+#include "host/services/host.hpp"
+
+#include <pthread.h>
+#include <sodium.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "host/services/crash.hpp"
+#include "host/services/ops.hpp"
+
+namespace cm::host {
+
+namespace {
+
+std::unique_ptr<LogSink> sink_of(const config::HostConfig& config, HostOptions& options) {
+  return options.log_sink != nullptr ? std::move(options.log_sink) : make_log_sink(config.log.file.string());
+}
+
+Services& make_services(const config::HostConfig& config, HostOptions& options) {
+  if (sodium_init() < 0) {
+    throw std::runtime_error("libsodium cannot be initialised: the system gives no random bytes");
+  }
+  install_crash_handlers();
+  static std::mutex mutex;
+  // Never destroyed: instances, which are immortal, refer to their services.
+  static auto& all = *std::make_unique<std::vector<std::unique_ptr<Services>>>().release();
+  auto services = std::make_unique<Services>(sink_of(config, options), static_cast<LogFormat>(config.log.format),
+                                             static_cast<LogLevel>(config.log.level_of("host")), kWorkerThreads);
+  const std::lock_guard lock(mutex);
+  all.push_back(std::move(services));
+  return *all.back();
+}
+
+}  // namespace
+
+std::map<std::string, std::uint32_t> plan_loops(const config::HostConfig& config,
+                                                const std::map<std::string, std::uint32_t>& pinned) {
+  const std::uint32_t loops = std::max<std::uint32_t>(1, config.host.threads);
+  std::map<std::size_t, std::uint32_t> loop_of_group;
+  std::vector<std::size_t> load(loops, 0);
+  for (const config::InstanceConfig& instance : config.instances) {
+    const auto fixed = pinned.find(instance.name);
+    if (fixed != pinned.end()) {
+      loop_of_group[instance.loop_group] = fixed->second;
+      ++load[fixed->second];
+    }
+  }
+  for (const config::InstanceConfig& instance : config.instances) {
+    if (instance.loop.has_value()) {
+      loop_of_group.emplace(instance.loop_group, *instance.loop % loops);
+    }
+  }
+  std::map<std::string, std::uint32_t> plan = pinned;
+  for (const config::InstanceConfig& instance : config.instances) {
+    if (plan.contains(instance.name)) {
+      continue;
+    }
+    const auto least = static_cast<std::uint32_t>(std::min_element(load.begin(), load.end()) - load.begin());
+    const std::uint32_t loop = loop_of_group.emplace(instance.loop_group, least).first->second;
+    plan[instance.name] = loop;
+    ++load[loop];
+  }
+  return plan;
+}
+
+Host::Host(config::HostConfig config, HostOptions options)
+    : options_(std::move(options)),
+      config_(std::move(config)),
+      services_(make_services(config_, options_)),
+      libraries_(options_.unload),
+      control_thread_([this] { control_main(); }) {}
+
+Host::~Host() {
+  request_stop();
+  join();
+}
+
+// --- requests --------------------------------------------------------------------------------------------------------
+
+std::future<Status> Host::enqueue(Command command) {
+  Request request{command, {}};
+  std::future<Status> done = request.done.get_future();
+  {
+    const std::lock_guard lock(control_mutex_);
+    requests_.push_back(std::move(request));
+  }
+  control_changed_.notify_all();
+  return done;
+}
+
+Status Host::start() {
+  return enqueue(Command::kStart).get();
+}
+void Host::request_start() {
+  enqueue(Command::kStart);
+}
+Status Host::reload() {
+  return enqueue(Command::kReload).get();
+}
+void Host::request_reload() {
+  enqueue(Command::kReload);
+}
+
+std::string Host::start_error() const {
+  const std::lock_guard lock(control_mutex_);
+  return start_error_;
+}
+
+std::string Host::ops_address() const {
+  const std::lock_guard lock(control_mutex_);
+  return ops_address_;
+}
+
+void Host::request_stop() {
+  {
+    const std::lock_guard lock(control_mutex_);
+    stop_requested_ = true;
+  }
+  control_changed_.notify_all();
+  services_.tickets.wake();
+}
+
+void Host::request_immediate_stop() {
+  immediate_ = true;
+  request_stop();
+}
+
+void Host::join() {
+  if (control_thread_.joinable()) {
+    control_thread_.join();
+  }
+}
+
+// --- the control thread ----------------------------------------------------------------------------------------------
+
+void Host::tell(HostEvent event) const {
+  if (options_.on_event) {
+    options_.on_event(event);
+  }
+}
+
+std::optional<Host::Request> Host::next_request() {
+  std::unique_lock lock(control_mutex_);
+  control_changed_.wait(lock, [this] { return stop_requested_ || !requests_.empty(); });
+  if (stop_requested_) {
+    return std::nullopt;
+  }
+  Request request = std::move(requests_.front());
+  requests_.erase(requests_.begin());
+  return request;
+}
+
+void Host::control_main() {
+  pthread_setname_np(pthread_self(), "control");
+  while (std::optional<Request> request = next_request()) {
+    if (request->command == Command::kReload) {
+      Status reloaded = do_reload();
+      tell(reloaded ? HostEvent::kReloaded : HostEvent::kReloadFailed);
+      request->done.set_value(std::move(reloaded));
+      continue;
+    }
+    Status started = do_start();
+    const bool told_to_stop = stop_requested_;
+    if (!started) {
+      const std::lock_guard lock(control_mutex_);
+      start_error_ = started.error().message;
+      stop_requested_ = true;  // Nothing is left that could be started again.
+    }
+    if (started || !told_to_stop) {
+      tell(started ? HostEvent::kStarted : HostEvent::kStartFailed);
+    }
+    request->done.set_value(std::move(started));
+  }
+  tell(HostEvent::kStopping);
+  do_stop();
+  tell(HostEvent::kStopped);
+  const std::lock_guard lock(control_mutex_);
+  for (Request& request : requests_) {
+    request.done.set_value(make_error(ErrorCode::kGone, "the host has stopped"));
+  }
+  requests_.clear();
+}
+
+// --- start -----------------------------------------------------------------------------------------------------------
+
+Status Host::start_loops() {
+  const std::uint32_t count = std::max<std::uint32_t>(1, config_.host.threads);
+  std::vector<LoopThread*> watched;
+  for (std::uint32_t index = 0; index < count; ++index) {
+    loops_.push_back(std::make_unique<LoopThread>(index, "loop-" + std::to_string(index), services_.net_counters));
+    loops_.back()->start();
+    watched.push_back(loops_.back().get());
+  }
+  watchdog_ = std::make_unique<Watchdog>(services_, std::move(watched));
+  if (config_.ops.listen.empty()) {
+    return {};
+  }
+  auto ops = OpsServer::listen(*this, config_.ops.listen);
+  if (!ops) {
+    return make_error(ops.error().code, "[ops] listen: " + ops.error().message);
+  }
+  ops_ = std::move(ops).value();
+  const std::lock_guard lock(control_mutex_);
+  ops_address_ = ops_->address();
+  return {};
+}
+
+Unit& Host::add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop) {
+  auto unit = std::make_unique<Unit>(config, from.log.level_of(config.name), services_, *loops_.at(loop));
+  const std::lock_guard lock(units_mutex_);
+  units_.push_back(std::move(unit));
+  return *units_.back();
+}
+
+Status Host::do_start() {
+  if (!loops_.empty()) {
+    return make_error(ErrorCode::kInvalid, "the host was started already");
+  }
+  for (const config::Problem& warning : config_.warnings) {
+    services_.log.host(LogLevel::kWarn, warning.line());
+  }
+  std::vector<Unit*> units;
+  Status started = start_loops();
+  if (started) {
+    const auto plan = plan_loops(config_, {});
+    for (const config::InstanceConfig& instance : config_.instances) {
+      units.push_back(&add_unit(instance, config_, plan.at(instance.name)));
+    }
+    started = bring_up(units);
+  }
+  if (!started) {
+    services_.log.host(stop_requested_ ? LogLevel::kInfo : LogLevel::kError, started.error().message);
+    take_down(units);
+    return started;
+  }
+  all_started_ = true;
+  services_.log.host(LogLevel::kInfo, "started with " + std::to_string(units.size()) + " instances on " +
+                                          std::to_string(loops_.size()) + " loops");
+  return {};
+}
+
+Status Host::bring_up(std::vector<Unit*> units) {
+  for (Unit* unit : units) {
+    if (Status loaded = unit->load(libraries_); !loaded) {
+      return loaded;
+    }
+  }
+  for (Unit* unit : units) {
+    Status ready = unit->create();
+    if (ready) {
+      ready = unit->configure();
+    }
+    if (!ready) {
+      return ready;
+    }
+  }
+  for (Unit* unit : units) {
+    if (stop_requested_) {
+      return make_error(ErrorCode::kGone, "the host was told to stop before everything was started");
+    }
+    const Deadline deadline =
+        std::chrono::steady_clock::now() + std::chrono::milliseconds(config_.host.start_timeout_ms);
+    if (Status started = unit->start(deadline, stop_requested_); !started) {
+      return started;
+    }
+    const LogField field{"loop", unit->loop_thread().loop().name()};
+    services_.log.host(LogLevel::kDebug, "instance \"" + unit->name() + "\" started", {&field, 1});
+  }
+  return {};
+}
+
+// --- stop ------------------------------------------------------------------------------------------------------------
+
+void Host::take_down(const std::vector<Unit*>& units_in_start_order) {
+  std::vector<Unit*> units(units_in_start_order.rbegin(), units_in_start_order.rend());
+  std::erase_if(units, [](const Unit* unit) { return unit->instance().state() == InstanceState::kDestroyed; });
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(config_.host.drain_timeout_ms);
+  for (Unit* unit : units) {
+    if (unit->instance().state() == InstanceState::kStarted) {
+      unit->drain(immediate_ ? Deadline() : deadline, immediate_);
+    }
+  }
+  for (Unit* unit : units) {
+    services_.registry.withdraw(unit->instance());
+    // Only those who still hold a reference without having named the provider: the others stop before it.
+    for (const auto& other : units_) {
+      if (other.get() != unit && services_.registry.references_to(unit->instance()) != 0) {
+        other->tell_going_away(unit->instance());
+      }
+    }
+    if (unit->instance().state() == InstanceState::kDraining) {
+      unit->stop();
+    }
+  }
+  for (Unit* unit : units) {
+    const InstanceState state = unit->instance().state();
+    if (state == InstanceState::kInspected || state == InstanceState::kLoaded) {
+      unit->instance().set_state(InstanceState::kFailed);
+    }
+    unit->destroy();
+    services_.log.host(LogLevel::kDebug, "instance \"" + unit->name() + "\" destroyed");
+  }
+}
+
+void Host::do_stop() {
+  services_.log.host(LogLevel::kInfo, "stopping");
+  std::vector<Unit*> units;
+  for (const auto& unit : units_) {
+    units.push_back(unit.get());
+  }
+  take_down(units);
+  finish_services();
+}
+
+void Host::finish_services() {
+  ops_.reset();
+  watchdog_.reset();
+  services_.workers.close();
+  for (const auto& loop : loops_) {
+    loop->stop();
+  }
+  // Before deinit: what is still posted is dropped here, and telling so is code of the plugins.
+  loops_.clear();
+  libraries_.deinit_all();
+  services_.log.host(LogLevel::kInfo, "stopped");
+  services_.log.close();
+}
+
+// --- what others may see ---------------------------------------------------------------------------------------------
+
+Unit* Host::find_unit(const std::string& name) const {
+  for (const auto& unit : units_) {
+    if (unit->name() == name) {
+      return unit.get();
+    }
+  }
+  return nullptr;
+}
+
+std::vector<InstanceStatus> Host::instances() const {
+  std::vector<InstanceStatus> result;
+  const std::lock_guard lock(units_mutex_);
+  for (const auto& unit : units_) {
+    const Instance& instance = unit->instance();
+    result.push_back({instance.name(), instance.plugin_id(), instance.state(), instance.degraded()});
+  }
+  return result;
+}
+
+bool Host::ready() const {
+  if (!all_started_ || stop_requested_) {
+    return false;
+  }
+  const std::vector<InstanceStatus> all = instances();
+  return std::all_of(all.begin(), all.end(), [](const InstanceStatus& instance) {
+    return instance.state == InstanceState::kStarted && !instance.degraded;
+  });
+}
+
+bool Host::healthy() const {
+  return who_blocks().empty();
+}
+
+std::string Host::who_blocks() const {
+  std::string text;
+  const std::int64_t now_ns = net::Loop::now_ns();
+  const std::lock_guard lock(units_mutex_);
+  for (const auto& unit : units_) {
+    const InstanceState state = unit->instance().state();
+    if (state == InstanceState::kDestroyed) {
+      continue;
+    }
+    const LoopWatch::Sample sample = unit->loop_thread().watch().sample();
+    if (sample.instance == &unit->instance() && now_ns - sample.since_ns >= kCallStuckNs) {
+      text += (text.empty() ? "" : ", ") + unit->name() + " in " + callback_name(sample.kind);
+    }
+  }
+  return text;
+}
+
+}  // namespace cm::host

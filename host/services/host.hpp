@@ -1,0 +1,162 @@
+// The host: everything between a checked configuration and running plugins. `run_host` is `claudemesh run`; tests use
+// `Host` in process.
+#pragma once
+
+#include <claudemesh/cpp/result.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "host/config/host_config.hpp"
+#include "host/loader/library.hpp"
+#include "host/services/loop_thread.hpp"
+#include "host/services/services.hpp"
+#include "host/services/unit.hpp"
+#include "host/services/watchdog.hpp"
+
+namespace cm::host {
+
+class OpsServer;
+
+inline constexpr std::uint32_t kWorkerThreads = 4;  // of the shared pool
+
+// Which loop each instance gets: explicit indexes first, then group by group on the loop with the fewest instances.
+// `pinned` are loops of running instances, which cannot move. Pure.
+std::map<std::string, std::uint32_t> plan_loops(const config::HostConfig& config,
+                                                const std::map<std::string, std::uint32_t>& pinned);
+
+enum class HostEvent { kStarted, kStartFailed, kReloaded, kReloadFailed, kStopping, kStopped };
+
+struct HostOptions {
+  // Reads the configuration again for a reload, on the control thread. Null: reloads are refused.
+  std::function<Result<config::HostConfig>()> read_config;
+  // Told on the control thread after each step. Must not call back into the host, except request_*.
+  std::function<void(HostEvent)> on_event;
+  // Instead of what [log] says; for tests.
+  std::unique_ptr<LogSink> log_sink;
+  loader::UnloadMode unload = loader::UnloadMode::kKeep;
+};
+
+struct InstanceStatus {
+  std::string name;
+  std::string plugin_id;
+  InstanceState state = InstanceState::kInspected;
+  bool degraded = false;
+};
+
+// One running configuration. Steps happen on a control thread of its own; every function here is [any] unless it says
+// otherwise. Destroying a running host stops it first.
+class Host {
+ public:
+  explicit Host(config::HostConfig config, HostOptions options = {});
+  ~Host();
+  Host(const Host&) = delete;
+  Host& operator=(const Host&) = delete;
+
+  // Loads, creates, configures and starts everything, in dependency order. Waits for the end. On failure everything
+  // that was started has been drained, stopped and destroyed, and the error names instance, step and reason. Once.
+  Status start();
+  // The same without waiting; HostEvent tells the end and start_error the reason.
+  void request_start();
+  std::string start_error() const;
+  // Reads the configuration again and changes what differs. A configuration that cannot be used changes nothing.
+  void request_reload();
+  // Waits for the reload.
+  Status reload();
+  // Drains and stops, in reverse order. Also ends a start that is under way.
+  void request_stop();
+  // The same without time to drain.
+  void request_immediate_stop();
+  // Waits until the host has stopped. Call request_stop first, or elsewhere.
+  void join();
+
+  std::vector<InstanceStatus> instances() const;
+  // All configured instances are started and none is degraded; false while starting, reloading or stopping.
+  bool ready() const;
+  // /healthz: no loop is stuck inside a plugin.
+  bool healthy() const;
+  std::string metrics_text() const;
+  std::string readiness_json() const;
+  // The monitoring listener's bound address, "127.0.0.1:9100", or empty.
+  std::string ops_address() const;
+  Services& services() const noexcept { return services_; }
+  // The loops and what they are in, for a last line before an unclean end.
+  std::string who_blocks() const;
+
+ private:
+  enum class Command { kStart, kReload };
+  struct Request {
+    Command command;
+    std::promise<Status> done;
+  };
+
+  void control_main();
+  std::future<Status> enqueue(Command command);
+  std::optional<Request> next_request();
+  void tell(HostEvent event) const;
+
+  Status do_start();
+  Status start_loops();
+  Status bring_up(std::vector<Unit*> units);
+  void do_stop();
+  void take_down(const std::vector<Unit*>& units_in_start_order);
+  void finish_services();
+
+  Status do_reload();
+  Status check_reload(const config::HostConfig& next, const config::ConfigDiff& diff);
+  void widen_restarts(const config::HostConfig& next, config::ConfigDiff& diff) const;
+  Status prepare_all(const config::HostConfig& next, const config::ConfigDiff& diff);
+  Status apply(config::HostConfig next, const config::ConfigDiff& diff);
+  void apply_log(const config::LogSettings& log);
+
+  Unit* find_unit(const std::string& name) const;
+  Unit& add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop);
+  void forget_units(const std::vector<Unit*>& gone);
+  std::map<std::string, std::uint32_t> running_loops() const;
+
+  HostOptions options_;
+  config::HostConfig config_;  // control thread, after construction
+  Services& services_;         // immortal: instances refer to it
+  loader::PluginLibraries libraries_;
+  std::vector<std::unique_ptr<LoopThread>> loops_;
+  std::unique_ptr<Watchdog> watchdog_;
+  std::unique_ptr<OpsServer> ops_;
+
+  mutable std::mutex units_mutex_;
+  std::vector<std::unique_ptr<Unit>> units_;  // start order; changed by the control thread under units_mutex_
+  std::atomic<bool> all_started_{false};
+
+  mutable std::mutex control_mutex_;
+  std::condition_variable control_changed_;
+  std::vector<Request> requests_;  // guarded by control_mutex_
+  std::string start_error_;        // guarded by control_mutex_
+  std::string ops_address_;        // guarded by control_mutex_
+  std::atomic<bool> stop_requested_{false};
+  std::atomic<bool> immediate_{false};
+  std::thread control_thread_;
+};
+
+// --- claudemesh run --------------------------------------------------------------------------------------------------
+
+enum class ExitCode : int { kClean = 0, kStartFailed = 1, kConfigError = 2 };
+
+struct RunOptions {
+  std::filesystem::path file;
+  bool safe_mode = false;
+};
+
+// Runs a configuration file until SIGTERM or SIGINT; SIGHUP reloads; a second SIGTERM stops at once. Call it from main
+// before any other thread exists: it blocks these signals for the whole process. Problems go to standard error.
+int run_host(const RunOptions& options);
+
+}  // namespace cm::host

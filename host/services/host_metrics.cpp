@@ -1,0 +1,118 @@
+// The metrics page and the readiness report of a host.
+#include "host/services/host.hpp"
+
+namespace cm::host {
+
+namespace {
+
+std::string plugin_label(const Instance& instance) {
+  return "plugin=\"" + escape_label_value(instance.name()) + "\"";
+}
+
+void add_calls(MetricsPage& page, const Instance& instance) {
+  for (std::size_t index = 1; index < kCallbackKinds; ++index) {
+    const auto kind = static_cast<CallbackKind>(index);
+    const CallStats& stats = instance.stats(kind);
+    if (stats.calls() == 0) {
+      continue;
+    }
+    const std::string labels = plugin_label(instance) + ",callback=\"" + callback_name(kind) + "\"";
+    page.histogram("claudemesh_plugin_call_seconds", "Time inside a plugin per callback", labels, stats.duration_us,
+                   1e6);
+    page.counter("claudemesh_plugin_calls_total", "Calls into a plugin per callback", labels, stats.calls());
+    page.counter("claudemesh_plugin_call_errors_total", "Callbacks that answered a failure", labels,
+                 stats.errors.load(std::memory_order_relaxed));
+    page.counter("claudemesh_plugin_call_overruns_total", "Callbacks over the budget of 10 ms", labels,
+                 stats.overruns.load(std::memory_order_relaxed));
+  }
+}
+
+void add_instance(MetricsPage& page, const Instance& instance) {
+  const std::string labels = plugin_label(instance);
+  page.gauge("claudemesh_plugin_state", "1 for the state that the instance is in",
+             labels + ",state=\"" + state_name(instance.state()) + "\"", 1);
+  page.gauge("claudemesh_plugin_degraded", "1 while the watchdog finds the instance blocking its loop", labels,
+             instance.degraded() ? 1 : 0);
+  page.counter("claudemesh_plugin_misbehaviour_total", "Breaches of the plugin contract", labels,
+               instance.misbehaviour_count());
+  page.counter("claudemesh_plugin_posts_dropped_total", "Posts to the instance after its stop", labels,
+               instance.posts_dropped.load(std::memory_order_relaxed));
+  page.counter("claudemesh_plugin_events_dropped_total", "Events dropped because too many were waiting", labels,
+               instance.events_dropped.load(std::memory_order_relaxed));
+  add_calls(page, instance);
+  instance.metrics().for_each([&page](const MetricSeries& series) { page.add(series); });
+}
+
+void add_services(MetricsPage& page, const Services& services) {
+  const HostCounters& counters = services.counters;
+  const auto counter = [&page](const char* name, const char* help, const std::atomic<std::uint64_t>& value) {
+    page.counter(name, help, "", value.load(std::memory_order_relaxed));
+  };
+  counter("claudemesh_watchdog_hits_total", "Calls that the watchdog found blocking a loop", counters.watchdog_hits);
+  counter("claudemesh_call_overruns_total", "Callbacks over the budget of 10 ms", counters.call_overruns);
+  counter("claudemesh_permission_denials_total", "Uses of a host table that is not granted",
+          counters.permission_denials);
+  counter("claudemesh_wrong_thread_calls_total", "Loop functions called on another thread",
+          counters.wrong_thread_calls);
+  counter("claudemesh_http_unanswered_total", "HTTP requests that a plugin left unanswered for too long",
+          counters.unanswered_requests);
+  counter("claudemesh_reloads_total", "Reloads asked for", counters.reloads);
+  counter("claudemesh_reload_failures_total", "Reloads refused", counters.reload_failures);
+  page.counter("claudemesh_log_lines_total", "Log lines written", "", services.log.written());
+  page.counter("claudemesh_log_lines_dropped_total", "Log lines dropped because the output is too slow", "",
+               services.log.dropped());
+  page.counter("claudemesh_events_published_total", "Events published on the bus", "", services.events.published());
+  page.gauge("claudemesh_buffers", "Buffers alive", "", services.buffers.alive());
+  page.counter("claudemesh_buffers_refused_total", "Buffers refused because of a limit", "",
+               services.buffers.refused());
+  page.gauge("claudemesh_worker_jobs_waiting", "Jobs waiting for the worker pool", "",
+             static_cast<std::int64_t>(services.workers.waiting()));
+  page.counter("claudemesh_worker_jobs_total", "Jobs finished by the worker pool", "", services.workers.finished());
+  page.counter("claudemesh_worker_jobs_refused_total", "Jobs refused because the worker pool was full", "",
+               services.workers.refused());
+  services.net_counters->for_each([&page](std::string_view name, std::string_view help, std::uint64_t value) {
+    const std::string full = "claudemesh_net_" + std::string(name);
+    if (name.ends_with("_open")) {
+      page.gauge(full, help, "", static_cast<std::int64_t>(value));
+    } else {
+      page.counter(full + "_total", help, "", value);
+    }
+  });
+}
+
+std::string json_text(std::string_view text) {
+  // Names are [a-z0-9_.-]; anything else is a defect elsewhere and is made harmless here.
+  std::string result = "\"";
+  for (const char c : text) {
+    result += (static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\') ? '?' : c;
+  }
+  return result + "\"";
+}
+
+}  // namespace
+
+std::string Host::metrics_text() const {
+  MetricsPage page;
+  {
+    const std::lock_guard lock(units_mutex_);
+    for (const auto& unit : units_) {
+      add_instance(page, unit->instance());
+    }
+  }
+  add_services(page, services_);
+  return page.text();
+}
+
+std::string Host::readiness_json() const {
+  std::string json = std::string("{\"ready\":") + (ready() ? "true" : "false") + ",\"instances\":[";
+  bool first = true;
+  for (const InstanceStatus& instance : instances()) {
+    json += first ? "" : ",";
+    first = false;
+    json += "{\"name\":" + json_text(instance.name) + ",\"plugin\":" + json_text(instance.plugin_id) + ",\"state\":\"" +
+            state_name(instance.state) + "\",\"degraded\":" + (instance.degraded ? "true" : "false") + "}";
+  }
+  return json + "]}\n";
+}
+
+}  // namespace cm::host

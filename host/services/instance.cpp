@@ -1,0 +1,183 @@
+#include "host/services/instance.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "host/services/config_access.hpp"
+#include "host/services/events.hpp"
+#include "host/services/host_view.hpp"
+#include "host/services/http_calls.hpp"
+#include "host/services/http_listeners.hpp"
+#include "host/services/registry.hpp"
+#include "host/services/services.hpp"
+#include "host/services/timers.hpp"
+#include "host/services/websockets.hpp"
+#include "host/services/workers.hpp"
+
+namespace cm::host {
+
+namespace {
+
+constexpr const char* kTableIds[kHostTables] = {
+    "cm.buffer/1",   "cm.log/1",         "cm.loop/1",        "cm.timer/1",     "cm.clock/1",
+    "cm.random/1",   "cm.metrics/1",     "cm.events/1",      "cm.worker/1",    "cm.config/1",
+    "cm.registry/1", "cm.http.server/1", "cm.http.client/1", "cm.websocket/1",
+};
+
+constexpr const char* kStateNames[] = {"inspected", "loaded",  "created",   "configured", "started",
+                                       "draining",  "stopped", "destroyed", "failed"};
+
+constexpr std::uint32_t kFirstInstanceGeneration = 0x10000;
+
+}  // namespace
+
+const char* host_table_id(HostTable table) noexcept {
+  const auto index = static_cast<std::size_t>(table);
+  return index < kHostTables ? kTableIds[index] : "unknown";
+}
+
+HostTable host_table_by_id(std::string_view id) noexcept {
+  for (std::size_t index = 0; index < kHostTables; ++index) {
+    if (id == kTableIds[index]) {
+      return static_cast<HostTable>(index);
+    }
+  }
+  return HostTable::kCount;
+}
+
+std::vector<std::string_view> host_table_ids() {
+  return {std::begin(kTableIds), std::end(kTableIds)};
+}
+
+const char* state_name(InstanceState state) noexcept {
+  return kStateNames[static_cast<std::size_t>(state)];
+}
+
+bool may_follow(InstanceState from, InstanceState to) noexcept {
+  using enum InstanceState;
+  switch (to) {
+    case kInspected:
+      return false;
+    case kLoaded:
+      return from == kInspected;
+    case kCreated:
+      return from == kLoaded;
+    case kConfigured:
+      return from == kCreated;
+    case kStarted:
+      return from == kConfigured;
+    case kDraining:
+      return from == kStarted;
+    case kStopped:
+      return from == kDraining;
+    case kFailed:
+      return from == kInspected || from == kLoaded || from == kCreated || from == kConfigured;
+    case kDestroyed:
+      return from == kStopped || from == kFailed || from == kConfigured || from == kCreated;
+  }
+  return false;
+}
+
+Instance::Holdings::Holdings() = default;
+Instance::Holdings::~Holdings() = default;
+
+Instance::Instance(InstanceOptions options, Services& services, LoopThread& loop_thread)
+    : options_(std::move(options)),
+      services_(services),
+      loop_thread_(loop_thread),
+      log_level_(options_.log_level),
+      metrics_(options_.name) {}
+
+Instance::~Instance() = default;
+
+const cm_host* Instance::make_host_view(std::uint32_t abi_version) noexcept {
+  host_view_ = host_view_of(self_, abi_version);
+  open_.store(true, std::memory_order_seq_cst);
+  return &host_view_;
+}
+
+void Instance::set_state(InstanceState state) noexcept {
+  const InstanceState from = this->state();
+  if (!may_follow(from, state)) {
+    std::fprintf(stderr, "claudemesh: defect: instance %s cannot go from %s to %s\n", name().c_str(), state_name(from),
+                 state_name(state));
+    std::abort();
+  }
+  state_.store(state, std::memory_order_release);
+}
+
+bool Instance::enter_gate() noexcept {
+  // Both sides use sequential consistency: either close() sees this thread inside, or this thread sees it closed.
+  inside_gate_.fetch_add(1, std::memory_order_seq_cst);
+  if (open_.load(std::memory_order_seq_cst)) {
+    return true;
+  }
+  leave_gate();
+  return false;
+}
+
+void Instance::log(LogLevel level, std::string_view message, std::span<const LogField> fields) const {
+  if (level >= log_level()) {
+    services_.log.write(level, name(), message, fields);
+  }
+}
+
+void Instance::misbehaved(std::string_view what) noexcept {
+  misbehaviour_.fetch_add(1, std::memory_order_relaxed);
+  services_.log.write(LogLevel::kPluginMisbehaving, name(), what);
+}
+
+void Instance::set_error(std::string_view text) {
+  const std::lock_guard lock(error_mutex_);
+  error_ = std::string(text.substr(0, kLogTextBytesMax));
+}
+
+std::string Instance::take_error() {
+  const std::lock_guard lock(error_mutex_);
+  return std::exchange(error_, std::string());
+}
+
+bool Instance::note_refused(HostTable table) noexcept {
+  const std::uint32_t bit = 1u << static_cast<std::uint32_t>(table);
+  return (refused_tables_.fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
+}
+
+std::array<std::atomic<Instance*>, kInstancesMax> InstanceDirectory::entries_{};
+
+Instance* InstanceDirectory::create(InstanceOptions options, Services& services, LoopThread& loop_thread) {
+  static std::mutex mutex;
+  // Never destroyed: a plugin's own thread may still ask for an instance while the process ends.
+  static auto& shells = *std::make_unique<std::vector<std::unique_ptr<Instance>>>().release();
+  const std::lock_guard lock(mutex);
+  if (shells.size() + 1 >= kInstancesMax) {
+    return nullptr;
+  }
+  const auto index = static_cast<std::uint32_t>(shells.size() + 1);
+  shells.push_back(std::make_unique<Instance>(std::move(options), services, loop_thread));
+  Instance* instance = shells.back().get();
+  instance->self_ = make_handle(kFirstInstanceGeneration + index, index);
+  entries_[index].store(instance, std::memory_order_release);
+  return instance;
+}
+
+void report_wrong_thread(Instance& instance, const char* function) noexcept {
+  instance.services().counters.wrong_thread_calls.fetch_add(1, std::memory_order_relaxed);
+  instance.misbehaved(std::string(function) +
+                      " was called outside the instance's loop and refused; use cm.loop/1 post to get there");
+}
+
+void report_not_granted(Instance& instance, HostTable table) noexcept {
+  instance.services().counters.permission_denials.fetch_add(1, std::memory_order_relaxed);
+  if (instance.note_refused(table)) {
+    instance.log(LogLevel::kDebug,
+                 std::string("the table ") + host_table_id(table) +
+                     " is not granted; name it in the manifest's `requires` and in `permissions` of the instance");
+  }
+}
+
+cm_status refuse(Instance& instance, const Error& error) {
+  instance.set_error(error.message);
+  return static_cast<cm_status>(error.code);
+}
+
+}  // namespace cm::host

@@ -1,0 +1,66 @@
+#include "host/services/loop_thread.hpp"
+
+#include <pthread.h>
+
+#include <cassert>
+#include <condition_variable>
+#include <mutex>
+
+namespace cm::host {
+
+LoopThread::LoopThread(std::uint32_t index, std::string name, std::shared_ptr<net::NetCounters> counters)
+    : index_(index), counters_(std::move(counters)), loop_(std::move(name)) {}
+
+LoopThread::~LoopThread() {
+  stop();
+}
+
+void LoopThread::start() {
+  assert(!thread_.joinable());
+  thread_ = std::thread([this] { main(); });
+}
+
+void LoopThread::main() {
+  current_loop_thread = this;
+  pthread_setname_np(pthread_self(), loop_.name().c_str());
+  loop_.run();
+  http_client_.reset();
+  current_loop_thread = nullptr;
+}
+
+void LoopThread::stop() {
+  if (thread_.joinable()) {
+    loop_.stop();
+    thread_.join();
+  }
+}
+
+void LoopThread::run_sync(const std::function<void()>& function) {
+  assert(current_loop_thread == nullptr && "a loop must not wait for a loop");
+  struct Rendezvous {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+  } rendezvous;
+  loop_.post([&rendezvous, &function] {
+    function();
+    // Notified under the lock: the waiter owns the condition variable and may destroy it as soon as it sees `done`.
+    const std::lock_guard lock(rendezvous.mutex);
+    rendezvous.done = true;
+    rendezvous.changed.notify_one();
+  });
+  std::unique_lock lock(rendezvous.mutex);
+  rendezvous.changed.wait(lock, [&rendezvous] { return rendezvous.done; });
+}
+
+net::HttpClient& LoopThread::http_client() {
+  assert(is_current());
+  if (http_client_ == nullptr) {
+    net::HttpClientOptions options;
+    options.counters = counters_;
+    http_client_ = std::make_unique<net::HttpClient>(loop_, std::move(options));
+  }
+  return *http_client_;
+}
+
+}  // namespace cm::host

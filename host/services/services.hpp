@@ -1,0 +1,49 @@
+// What all instances of one host share.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "host/net/counters.hpp"
+#include "host/services/buffers.hpp"
+#include "host/services/events.hpp"
+#include "host/services/http_listeners.hpp"
+#include "host/services/log.hpp"
+#include "host/services/metrics.hpp"
+#include "host/services/registry.hpp"
+#include "host/services/tickets.hpp"
+#include "host/services/workers.hpp"
+
+namespace cm::host {
+
+// Counters of the host's own bounds, shown on the metrics page.
+struct HostCounters {
+  std::atomic<std::uint64_t> watchdog_hits{0};
+  std::atomic<std::uint64_t> call_overruns{0};
+  std::atomic<std::uint64_t> permission_denials{0};
+  std::atomic<std::uint64_t> wrong_thread_calls{0};
+  std::atomic<std::uint64_t> unanswered_requests{0};
+  std::atomic<std::uint64_t> reloads{0};
+  std::atomic<std::uint64_t> reload_failures{0};
+};
+
+// Lives as long as the process, like the instances that refer to it; `close` ends its threads.
+struct Services {
+  Services(std::unique_ptr<LogSink> sink, LogFormat format, LogLevel level, std::uint32_t worker_threads)
+      : log(std::move(sink), format, level), workers(worker_threads) {}
+
+  Log log;
+  HostCounters counters;
+  std::shared_ptr<net::NetCounters> net_counters = std::make_shared<net::NetCounters>();
+  BufferStore buffers;
+  MetricFamilies metric_families;
+  TicketBook tickets;
+  EventBus events;
+  ExtensionRegistry registry;
+  WorkerPool workers;
+  // A request that its plugin does not answer for so long gets 503. Changed by tests only, before any request.
+  std::uint64_t unanswered_request_ms = kUnansweredRequestMs;
+};
+
+}  // namespace cm::host

@@ -1,0 +1,315 @@
+#include "host/services/unit.hpp"
+
+#include <stdexcept>
+#include <thread>
+
+#include "host/services/config_access.hpp"
+#include "host/services/events.hpp"
+#include "host/services/http_calls.hpp"
+#include "host/services/http_listeners.hpp"
+#include "host/services/registry.hpp"
+#include "host/services/timers.hpp"
+#include "host/services/websockets.hpp"
+#include "host/services/workers.hpp"
+
+namespace cm::host {
+
+namespace {
+
+InstanceOptions options_of(const config::InstanceConfig& config, config::LogLevel log_level) {
+  InstanceOptions options;
+  options.name = config.name;
+  options.plugin_id = config.manifest->id;
+  options.provides = config.manifest->provides;
+  options.log_level = static_cast<LogLevel>(log_level);
+  for (const std::string& id : config.manifest->host_tables) {
+    const HostTable table = host_table_by_id(id);
+    // A table is a permission: the plugin asked for it and the configuration granted it (anchors: rule 6).
+    if (table != HostTable::kCount && config.granted(id)) {
+      options.granted.set(static_cast<std::size_t>(table));
+    }
+  }
+  return options;
+}
+
+std::int64_t ms_until(Deadline deadline) {
+  const auto left = deadline - std::chrono::steady_clock::now();
+  return std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::milliseconds>(left).count());
+}
+
+}  // namespace
+
+std::string status_text(cm_status status) {
+  constexpr const char* kNames[] = {"ok",   "invalid", "unsupported", "denied", "busy",
+                                    "gone", "io",      "internal",    "defer"};
+  return status <= CM_DEFER ? kNames[status] : "unknown status " + std::to_string(status);
+}
+
+Unit::Unit(config::InstanceConfig config, config::LogLevel log_level, Services& services, LoopThread& loop_thread)
+    : config_(std::move(config)),
+      services_(services),
+      loop_thread_(loop_thread),
+      instance_(InstanceDirectory::create(options_of(config_, log_level), services, loop_thread)) {
+  if (instance_ == nullptr) {
+    throw std::runtime_error("this process has made " + std::to_string(cm::host::kInstancesMax) +
+                             " instances, which is the limit; start it again");
+  }
+}
+
+Status Unit::fail(const char* step, cm_status status, const std::string& text) {
+  instance_->set_state(InstanceState::kFailed);
+  const auto code =
+      status >= CM_INVALID && status <= CM_INTERNAL ? static_cast<ErrorCode>(status) : ErrorCode::kInternal;
+  return make_error(code, "instance \"" + name() + "\": " + step + " failed (" + status_text(status) +
+                              "): " + (text.empty() ? "the plugin gave no reason" : text));
+}
+
+Status Unit::load(loader::PluginLibraries& libraries) {
+  auto library = libraries.load(*config_.manifest, config_.sha256);
+  if (!library) {
+    return fail("load", static_cast<cm_status>(library.error().code), library.error().message);
+  }
+  library_ = std::move(library).value();
+  instance_->set_state(InstanceState::kLoaded);
+  return {};
+}
+
+Status Unit::check_table() const {
+  const cm_instance_table_v1* table = instance_->plugin_table;
+  if (instance_->plugin_object == nullptr || !CM_HAS_FUNCTION(table, cm_instance_table_v1, destroy) ||
+      table->stop == nullptr || table->destroy == nullptr) {
+    return make_error(ErrorCode::kInternal,
+                      "create answered OK without an object and a table that has at least stop and destroy");
+  }
+  return {};
+}
+
+Status Unit::create() {
+  cm_status status = CM_OK;
+  loop_thread_.run_sync([this, &status] {
+    Instance& instance = *instance_;
+    instance.holdings = std::make_unique<Instance::Holdings>();
+    Instance::Holdings& holdings = *instance.holdings;
+    holdings.timers = std::make_unique<Timers>(instance);
+    holdings.subscriptions = std::make_unique<EventSubscriptions>(instance);
+    holdings.queues = std::make_unique<WorkerQueues>();
+    holdings.references = std::make_unique<RegistryReferences>(instance);
+    holdings.config = std::make_unique<ConfigAccess>(config_.options);
+    holdings.http = std::make_unique<HttpListeners>(instance);
+    holdings.calls = std::make_unique<HttpCalls>(instance);
+    holdings.sockets = std::make_unique<WebSockets>(instance);
+    const cm_host* host = instance.make_host_view(library_->abi_version());
+    status = enter(instance, CallbackKind::kCreate,
+                   [&] { return library_->factory().create(host, &instance.plugin_object, &instance.plugin_table); });
+  });
+  if (status != CM_OK) {
+    instance_->plugin_object = nullptr;
+    return fail("create", status, instance_->take_error());
+  }
+  if (Status good = check_table(); !good) {
+    instance_->plugin_object = nullptr;
+    return fail("create", CM_INTERNAL, good.error().message);
+  }
+  instance_->set_state(InstanceState::kCreated);
+  return {};
+}
+
+Status Unit::configure() {
+  cm_status status = CM_OK;
+  loop_thread_.run_sync([this, &status] {
+    const cm_instance_table_v1* table = instance_->plugin_table;
+    if (table->configure != nullptr) {
+      status = enter(*instance_, CallbackKind::kConfigure, [&] { return table->configure(instance_->plugin_object); });
+    }
+    if (status == CM_OK) {
+      publish_extensions();
+    }
+  });
+  if (status != CM_OK) {
+    return fail("configure", status, instance_->take_error());
+  }
+  instance_->set_state(InstanceState::kConfigured);
+  return {};
+}
+
+void Unit::publish_extensions() {
+  const cm_instance_table_v1* table = instance_->plugin_table;
+  for (const std::string& id : instance_->provides()) {
+    const void* extension = nullptr;
+    if (CM_HAS_FUNCTION(table, cm_instance_table_v1, get_extension) && table->get_extension != nullptr) {
+      extension = enter(*instance_, CallbackKind::kGetExtension,
+                        [&] { return table->get_extension(instance_->plugin_object, id.c_str()); });
+    }
+    if (extension == nullptr) {
+      instance_->misbehaved("its manifest promises the extension " + id + ", but get_extension answers null");
+      continue;
+    }
+    services_.registry.publish(*instance_, id, instance_->plugin_object, extension);
+  }
+}
+
+Status Unit::start(Deadline deadline, const std::atomic<bool>& give_up) {
+  const cm_handle ticket = services_.tickets.issue(*instance_);
+  cm_status status = CM_OK;
+  loop_thread_.run_sync([this, ticket, &status] {
+    const cm_instance_table_v1* table = instance_->plugin_table;
+    if (table->start != nullptr) {
+      status = enter(*instance_, CallbackKind::kStart, [&] { return table->start(instance_->plugin_object, ticket); });
+    }
+  });
+  std::string text = instance_->take_error();
+  if (status == CM_DEFER) {
+    auto answer = services_.tickets.wait(ticket, deadline, give_up);
+    if (!answer.has_value()) {
+      return fail("start", CM_BUSY,
+                  give_up ? "the host was told to stop meanwhile"
+                          : "it was not complete within [host] start_timeout; see what the plugin waits for in its log "
+                            "lines, or raise the time-out");
+    }
+    status = answer->status;
+    text = answer->text.empty() ? instance_->take_error() : std::move(answer->text);
+  } else {
+    services_.tickets.withdraw(ticket);
+  }
+  if (status != CM_OK) {
+    return fail("start", status, text);
+  }
+  instance_->set_state(InstanceState::kStarted);
+  return {};
+}
+
+void Unit::drain(Deadline deadline, const std::atomic<bool>& give_up) {
+  instance_->set_state(InstanceState::kDraining);
+  const cm_handle ticket = services_.tickets.issue(*instance_);
+  cm_status status = CM_OK;
+  const auto left_ms = static_cast<std::uint64_t>(ms_until(deadline));
+  loop_thread_.run_sync([this, ticket, left_ms, &status] {
+    const cm_instance_table_v1* table = instance_->plugin_table;
+    if (table->drain != nullptr) {
+      status = enter(*instance_, CallbackKind::kDrain,
+                     [&] { return table->drain(instance_->plugin_object, ticket, left_ms); });
+    }
+  });
+  if (status == CM_DEFER) {
+    const auto answer = services_.tickets.wait(ticket, deadline, give_up);
+    status = answer.has_value() ? answer->status : CM_BUSY;
+    if (!answer.has_value()) {
+      instance_->set_error("not finished within the drain time-out; what was in flight is cut off");
+    }
+  } else {
+    services_.tickets.withdraw(ticket);
+  }
+  if (status != CM_OK) {
+    services_.log.host(LogLevel::kWarn, "instance \"" + name() + "\": drain failed (" + status_text(status) +
+                                            "): " + instance_->take_error());
+  }
+}
+
+void Unit::silence() {
+  instance_->close();
+  if (instance_->holdings == nullptr) {
+    return;
+  }
+  Instance::Holdings& holdings = *instance_->holdings;
+  holdings.timers->silence();
+  holdings.subscriptions->silence();
+  holdings.calls->silence();
+  holdings.sockets->silence();
+  holdings.http->silence();
+}
+
+void Unit::stop() {
+  services_.registry.withdraw(*instance_);
+  loop_thread_.run_sync([this] {
+    enter(*instance_, CallbackKind::kStop, [this] { instance_->plugin_table->stop(instance_->plugin_object); });
+    silence();
+  });
+  instance_->set_state(InstanceState::kStopped);
+}
+
+void Unit::destroy() {
+  services_.registry.withdraw(*instance_);
+  loop_thread_.run_sync([this] { silence(); });
+  // A thread that was let in before the instance closed needs some nanoseconds to leave.
+  while (!instance_->gate_empty()) {
+    std::this_thread::yield();
+  }
+  std::uint32_t queues_left = 0;
+  if (instance_->holdings != nullptr) {
+    queues_left = instance_->holdings->queues->finish();
+  }
+  wait_for_jobs(*instance_);
+  loop_thread_.run_sync([this, queues_left] {
+    if (instance_->plugin_object != nullptr) {
+      enter(*instance_, CallbackKind::kDestroy, [this] { instance_->plugin_table->destroy(instance_->plugin_object); });
+      instance_->plugin_object = nullptr;
+    }
+    report_left_behind(queues_left);
+    instance_->holdings.reset();
+  });
+  instance_->set_state(InstanceState::kDestroyed);
+}
+
+void Unit::report_left_behind(std::uint32_t queues_left) {
+  std::string text;
+  const auto add = [&text](std::uint32_t count, const char* what) {
+    if (count != 0) {
+      text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+    }
+  };
+  if (instance_->holdings != nullptr) {
+    const Instance::Holdings& holdings = *instance_->holdings;
+    add(holdings.timers->size(), "timers");
+    add(holdings.sockets->left_open(), "sockets");
+    add(holdings.http->size(), "listeners");
+    add(holdings.calls->size(), "HTTP calls");
+    add(holdings.subscriptions->size(), "subscriptions");
+    add(holdings.references->size(), "registry references");
+  }
+  add(queues_left, "worker queues");
+  add(services_.buffers.free_owned_by(instance_->number()), "buffers");
+  if (!text.empty()) {
+    instance_->misbehaved("left behind at destroy and freed by the host: " + text +
+                          "; release them in stop or destroy");
+  }
+}
+
+bool Unit::can_reload() const noexcept {
+  const cm_instance_table_v1* table = instance_->plugin_table;
+  return CM_HAS_FUNCTION(table, cm_instance_table_v1, reload_finish) && table->reload_prepare != nullptr &&
+         table->reload_finish != nullptr;
+}
+
+Status Unit::reload_prepare(const config::ValidatedOptions& options) {
+  cm_status status = CM_OK;
+  loop_thread_.run_sync([this, &options, &status] {
+    instance_->holdings->config->set_candidate(options);
+    status = enter(*instance_, CallbackKind::kReloadPrepare,
+                   [this] { return instance_->plugin_table->reload_prepare(instance_->plugin_object); });
+  });
+  const std::string text = instance_->take_error();
+  if (status != CM_OK) {
+    const auto code = status <= CM_INTERNAL ? static_cast<ErrorCode>(status) : ErrorCode::kInternal;
+    return make_error(code,
+                      "instance \"" + name() + "\" refuses the new options (" + status_text(status) + "): " + text);
+  }
+  return {};
+}
+
+void Unit::reload_finish(bool commit) {
+  loop_thread_.run_sync([this, commit] {
+    enter(*instance_, CallbackKind::kReloadFinish,
+          [this, commit] { instance_->plugin_table->reload_finish(instance_->plugin_object, commit); });
+    instance_->holdings->config->finish(commit);
+  });
+}
+
+void Unit::tell_going_away(const Instance& provider) {
+  loop_thread_.run_sync([this, &provider] {
+    if (instance_->holdings != nullptr && instance_->open()) {
+      instance_->holdings->references->provider_going_away(provider);
+    }
+  });
+}
+
+}  // namespace cm::host
