@@ -1,7 +1,7 @@
 """An unmodified claudemesh 1.37.0 installation, frame by frame (wire/06 and wire/07).
 
-Installation is one user on one host: the daemon with its member socket and its session sockets, an inbox, and the command
-line's cold path. It does exactly what the documents say, including what is odd about it, and nothing else.
+A Daemon is one user's daemon: member socket, session sockets and inbox; cold_path is a command without one.
+They do exactly what the documents say, including what is odd about it, and nothing else.
 """
 
 import itertools
@@ -29,7 +29,8 @@ class DaemonSocket:
         """A drained outbox row: encrypted at accept, repeated with the same bytes until it is acknowledged."""
         multicast = target.startswith(("*", "@", "#"))
         fingerprint = crypto.request_fingerprint("topic" if multicast else "dm", target, text, priority)
-        frame = self.client.message_frame(target, text, priority, id=client_message_id, client_message_id=client_message_id,
+        frame = self.client.message_frame(target, text, priority, id=client_message_id,
+                                          client_message_id=client_message_id,
                                           request_fingerprint=fingerprint)
         return self.dispatch(frame)
 
@@ -71,7 +72,8 @@ class MemberSocket(DaemonSocket):
         """Exact `_reqId`, no fallback, 5 seconds."""
         request_id = f"{prefix}-{next(self.daemon.counter)}"
         self.client.send_json({"type": kind, "_reqId": request_id, **fields})
-        return self.client.socket.wait_for(lambda f: f.get("_reqId") == request_id, RPC_TIMEOUT_S, f"the reply to {kind}")
+        return self.client.socket.wait_for(lambda f: f.get("_reqId") == request_id, RPC_TIMEOUT_S,
+                                           f"the reply to {kind}")
 
 
 class SessionSocket(DaemonSocket):
@@ -100,7 +102,8 @@ class Daemon:
 
     def open_member_client(self):
         client = self.test.open(self.member)
-        client.hello(sessionId=f"daemon-{self.pid}", pid=self.pid, hostname="host", peerType="ai", channel="claudemesh-daemon",
+        client.hello(sessionId=f"daemon-{self.pid}", pid=self.pid, hostname="host", peerType="ai",
+                     channel="claudemesh-daemon",
                      cwd=os.getcwd(), displayName=ABSENT)
         return client
 
@@ -136,9 +139,10 @@ class Daemon:
 def cold_path(test, member, session_id=None, name=None, groups=ABSENT):
     """One command of the command line without daemon: a fresh session key, a control-plane connection."""
     client = test.open(member)
-    client.hello(KeyPair.generate(), displayName=name or f"host-{os.getpid()}",
-                 sessionId=session_id or f"{os.getpid()}-{now_ms()}-{secrets.token_hex(3)}", pid=os.getpid(), cwd=os.getcwd(),
-                 hostname="host", peerType="ai", channel="claude-code", groups=groups, protocolVersion=1, capabilities=[])
+    session_id = session_id or f"{os.getpid()}-{now_ms()}-{secrets.token_hex(3)}"
+    client.hello(KeyPair.generate(), displayName=name or f"host-{os.getpid()}", sessionId=session_id, pid=os.getpid(),
+                 cwd=os.getcwd(), hostname="host", peerType="ai", channel="claude-code", groups=groups,
+                 protocolVersion=1, capabilities=[])
     return client
 
 

@@ -73,7 +73,11 @@ class Broker:
             file.write(broker_config(self.directory, self.port, options))
         self.admin = MeshAdmin(self.binary, os.path.join(self.directory, "operator.sock"), HOST, self.port)
         self.process = None
-        self.start()
+        try:
+            self.start()
+        except AssertionError:
+            self.dispose()
+            raise
 
     def start(self):
         with open(self.log_path, "ab") as log:
@@ -82,7 +86,8 @@ class Broker:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             if not self.alive():
-                raise AssertionError(f"the broker ended with code {self.process.returncode} at start:\n{self.log_tail()}")
+                code = self.process.returncode
+                raise AssertionError(f"the broker ended with code {code} at start:\n{self.log_tail()}")
             try:
                 if meshclient.http_request(HOST, self.port, "GET", "/health", timeout_s=1).status == 200:
                     return

@@ -115,7 +115,8 @@ def make_attestation(parent, session_pubkey, expires_at_ms):
 def encrypt(message, recipient_public, sender_secret):
     """(nonce, ciphertext), both base64 ORIGINAL, of crypto_box_easy between the converted keys."""
     nonce = secrets.token_bytes(24)
-    box = bindings.crypto_box(message.encode("utf-8"), nonce, to_box_public(recipient_public), to_box_secret(sender_secret))
+    box = bindings.crypto_box(message.encode("utf-8"), nonce, to_box_public(recipient_public),
+                              to_box_secret(sender_secret))
     return b64(nonce), b64(box)
 
 
@@ -231,7 +232,8 @@ def canonical_json(value):
             if re.match(r"^(0|[1-9][0-9]*)$", key) and int(key) < 2**32 - 1:
                 return (0, int(key), b"")
             return (1, 0, key.encode("utf-16-be", "surrogatepass"))
-        parts = [json.dumps(key, ensure_ascii=False) + ":" + canonical_json(value[key]) for key in sorted(value, key=rank)]
+        parts = [json.dumps(key, ensure_ascii=False) + ":" + canonical_json(value[key]) for key in sorted(value,
+                                                                                                          key=rank)]
         return "{" + ",".join(parts) + "}"
     if isinstance(value, list):
         return "[" + ",".join(canonical_json(item) for item in value) + "]"

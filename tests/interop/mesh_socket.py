@@ -68,7 +68,8 @@ class MeshSocket:
         self._eof = False
         self._raw = b""
         self._parts = None
-        self._connection = ClientConnection(parse_uri(f"ws://{host}:{port}{path}"), extensions=extensions, max_size=2**24)
+        self._connection = ClientConnection(parse_uri(f"ws://{host}:{port}{path}"), extensions=extensions,
+                                            max_size=2**24)
         self._socket = socket.create_connection((host, port), timeout=timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection.send_request(self._connection.connect())
@@ -150,8 +151,8 @@ class MeshSocket:
                         return self.frames.pop(index)
                 left = deadline - time.monotonic()
                 if left <= 0 or self._closed:
-                    raise WaitTimeout(f"{what} did not arrive{' (socket closed: %r)' % (self.close_info,) if self._closed else ''}; "
-                                      f"waiting frames: {json.dumps(self.frames)[:900]}")
+                    state = f"socket closed: {self.close_info}" if self._closed else f"within {timeout_s} s"
+                    raise WaitTimeout(f"{what} did not arrive ({state}); other frames: {json.dumps(self.frames)[:900]}")
                 self._lock.wait(left)
 
     def take(self, accept=lambda frame: True):

@@ -70,7 +70,8 @@ class Session:
     def launch(member, name=None, keys=None):
         number = next(_counter)
         session_id = f"{secrets.token_hex(4)}-0000-4000-8000-{number:012x}"
-        return Session(member, keys or KeyPair.generate(), session_id, name or f"{member.name}-s{number}", 30000 + number)
+        return Session(member, keys or KeyPair.generate(), session_id, name or f"{member.name}-s{number}",
+                       30000 + number)
 
     def attestation(self, lifetime_ms=crypto.ATTESTATION_LIFETIME_MS):
         """Minted anew at each connect, valid for 12 hours, as 1.37.0 does it."""
@@ -244,7 +245,8 @@ class MeshClient:
     def send_frame(self, frame, timeout_s=DEFAULT_TIMEOUT_S):
         self.socket.send_json(frame)
         wanted = frame.get("id", "")
-        return self.socket.wait_for(lambda f: f["type"] == "ack" and f.get("id") == wanted, timeout_s, f"ack of {wanted!r}")
+        return self.socket.wait_for(lambda f: f["type"] == "ack" and f.get("id") == wanted, timeout_s,
+                                    f"ack of {wanted!r}")
 
     def wait_push(self, text=None, message_id=None, timeout_s=DEFAULT_TIMEOUT_S):
         """The next message push (no system event), optionally the one with that text or id."""

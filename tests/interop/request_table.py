@@ -1,7 +1,7 @@
-"""Every request of wire/02 sections 5 to 28 with its reply type, the shape of the reply in an empty mesh, and its error codes.
+"""Every request of wire/02 sections 5 to 28 with its reply type, the reply in an empty mesh, and its error codes.
 
-A broker may leave a feature out: then it is silent. What it may not do is answer with another type, with an undocumented error
-code, or close the socket.
+A broker may leave a feature out: then it is silent. What it may not do is answer with another type, with an
+undocumented error code, or close the socket.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ NUMBER = (int, float)
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """`reply` is None for fire-and-forget. `empty` holds the fields that a reply in a fresh mesh must have: a type to be an
-    instance of, ANY, or the exact value. `also` are further frames that a broker may send for old daemons."""
+    """`reply` is None for fire-and-forget. `empty` holds the fields that a reply in a fresh mesh must have: a type
+    to be an instance of, ANY, or the exact value. `also` are further frames that a broker may send for old daemons."""
 
     kind: str
     fields: dict = dataclasses.field(default_factory=dict)
@@ -32,6 +32,11 @@ def silent(kind, **fields):
 KEY = "ab" * 32
 ID = "z" * 32
 EMPTY_CLOCK = {"speed": 0, "paused": True, "tick": 0, "simTime": TEXT, "startedAt": TEXT}
+EMPTY_MESH = {
+    "mesh": TEXT, "peers": NUMBER, "groups": list, "stateKeys": ANY, "memoryCount": 0, "fileCount": 0,
+    "tasks": {"open": 0, "claimed": 0, "done": 0}, "streams": LIST, "tables": LIST, "collections": LIST,
+    "yourName": TEXT, "yourGroups": list,
+}
 NO_TOPIC = {"reply": None, "errors": ("topic_not_found",)}
 MODERATION = ("forbidden", "invalid", "not_found")
 
@@ -41,31 +46,33 @@ READS = [
     Request("topic_members", {"topic": "nowhere"}, "topic_members_response", errors=("topic_not_found",)),
     Request("topic_history", {"topic": "nowhere", "limit": 10}, "topic_history_response", errors=("topic_not_found",)),
     Request("apikey_list", {}, "apikey_list_response", {"keys": LIST}),
-    Request("get_state", {"key": "missing"}, "state_result", {"key": "missing", "value": None, "updatedBy": "", "updatedAt": ""},
+    Request("get_state", {"key": "missing"}, "state_result",
+            {"key": "missing", "value": None, "updatedBy": "", "updatedAt": ""},
             also=("state_value", "state_data")),
     Request("list_state", {}, "state_list", {"entries": LIST}),
     Request("recall", {"query": "nothing"}, "memory_results", {"memories": LIST}, also=("memory_recall_result",)),
     Request("list_files", {}, "file_list", {"files": LIST}),
     Request("get_file", {"fileId": ID}, "file_url", errors=("not_found",)),
-    Request("file_status", {"fileId": ID}, "file_status_result", {"fileId": ID, "accesses": LIST}, errors=("not_found",)),
+    Request("file_status", {"fileId": ID}, "file_status_result", {"fileId": ID, "accesses": LIST},
+            errors=("not_found",)),
     Request("get_context", {"query": "nothing"}, "context_results", {"contexts": LIST}),
     Request("list_contexts", {}, "context_list", {"contexts": LIST}),
     Request("list_tasks", {}, "task_list", {"tasks": LIST}),
     Request("list_streams", {}, "stream_list", {"streams": LIST}),
     Request("vector_search", {"collection": "c", "query": "q"}, "vector_results", {"results": LIST}),
     Request("list_collections", {}, "collection_list", {"collections": LIST}),
-    Request("graph_query", {"cypher": "MATCH (n) RETURN n"}, "graph_result", {"records": LIST}, errors=("graph_error",)),
+    Request("graph_query", {"cypher": "MATCH (n) RETURN n"}, "graph_result", {"records": LIST},
+            errors=("graph_error",)),
     Request("mesh_query", {"sql": "SELECT 1"}, "mesh_query_result", {"columns": list, "rows": list, "rowCount": NUMBER},
             errors=("query_error",)),
     Request("mesh_schema", {}, "mesh_schema_result", {"tables": LIST}, errors=("schema_error",)),
-    Request("mesh_info", {}, "mesh_info_result", {"mesh": TEXT, "peers": NUMBER, "groups": list, "stateKeys": ANY,
-                                                  "memoryCount": 0, "fileCount": 0, "tasks": {"open": 0, "claimed": 0, "done": 0},
-                                                  "streams": LIST, "tables": LIST, "collections": LIST, "yourName": TEXT,
-                                                  "yourGroups": list}),
+    Request("mesh_info", {}, "mesh_info_result", EMPTY_MESH),
     Request("list_scheduled", {}, "scheduled_list", {"messages": LIST}),
     Request("get_clock", {}, "clock_status", EMPTY_CLOCK),
-    Request("audit_query", {"limit": 5}, "audit_result", {"entries": list, "total": NUMBER}, errors=("audit_query_error",)),
-    Request("audit_verify", {}, "audit_verify_result", {"valid": True, "entries": NUMBER}, errors=("audit_verify_error",)),
+    Request("audit_query", {"limit": 5}, "audit_result", {"entries": list, "total": NUMBER},
+            errors=("audit_query_error",)),
+    Request("audit_verify", {}, "audit_verify_result", {"valid": True, "entries": NUMBER},
+            errors=("audit_verify_error",)),
     Request("mcp_list", {}, "mcp_list_result", {"servers": LIST}),
     Request("mcp_catalog", {}, "mcp_catalog_result", {"services": LIST}, errors=("catalog_error",)),
     Request("mcp_logs", {"server_name": "s"}, "mcp_logs_result", {"server_name": "s", "lines": LIST}),
@@ -95,7 +102,8 @@ WRITES = [
     Request("topic_leave", {"topic": "nowhere"}, **NO_TOPIC),
     Request("topic_mark_read", {"topic": "nowhere"}, **NO_TOPIC),
     Request("apikey_create", {"label": "cli-read-1", "capabilities": ["read"]}, "apikey_created",
-            {"id": TEXT, "secret": TEXT, "label": "cli-read-1", "prefix": TEXT, "capabilities": ["read"], "topicScopes": None}),
+            {"id": TEXT, "secret": TEXT, "label": "cli-read-1", "prefix": TEXT, "capabilities": ["read"],
+             "topicScopes": None}),
     Request("apikey_create", {"label": "", "capabilities": []}, "apikey_created", errors=("invalid_args",)),
     Request("apikey_revoke", {"id": "nothing"}, "apikey_revoke_response", {"status": "not_found"}),
     silent("set_state", key="k", value={"a": 1}),
@@ -134,21 +142,27 @@ WRITES = [
             errors=("invalid_name", "deploy_error", "limit")),
     Request("mcp_undeploy", {"server_name": "none"}, "mcp_deploy_status", {"server_name": "none", "status": "stopped"},
             errors=("undeploy_error",)),
-    Request("mcp_update", {"server_name": "none"}, "mcp_deploy_status", {"server_name": "none"}, errors=("deploy_error",)),
+    Request("mcp_update", {"server_name": "none"}, "mcp_deploy_status", {"server_name": "none"},
+            errors=("deploy_error",)),
     Request("skill_deploy", {"source": {"type": "git", "url": "x"}}, "skill_deploy_ack", {"files": list},
             errors=("deploy_error",)),
-    Request("share_skill", {"name": "s", "description": "d", "instructions": "i"}, "skill_ack", {"name": "s", "action": "shared"}),
+    Request("share_skill", {"name": "s", "description": "d", "instructions": "i"}, "skill_ack",
+            {"name": "s", "action": "shared"}),
     Request("remove_skill", {"name": "none"}, "skill_ack", {"name": "none", "action": "not_found"}),
-    Request("vault_set", {"key": "k", "ciphertext": "c", "nonce": "n", "sealed_key": "s", "entry_type": "env"}, "vault_ack",
+    Request("vault_set", {"key": "k", "ciphertext": "c", "nonce": "n", "sealed_key": "s", "entry_type": "env"},
+            "vault_ack",
             {"key": "k", "action": "stored"}, errors=("vault_error",)),
-    Request("vault_delete", {"key": "none"}, "vault_ack", {"key": "none", "action": "not_found"}, errors=("vault_error",)),
+    Request("vault_delete", {"key": "none"}, "vault_ack", {"key": "none", "action": "not_found"},
+            errors=("vault_error",)),
     Request("create_webhook", {"name": "w"}, "webhook_ack", {"name": "w", "url": TEXT, "secret": TEXT},
             errors=("invalid_webhook", "webhook_exists")),
     Request("create_webhook", {"name": ""}, "webhook_ack", errors=("invalid_webhook",)),
     Request("delete_webhook", {"name": "none"}, "webhook_ack", {"name": "none", "url": "", "secret": ""}),
     Request("unwatch", {"watchId": "w_none"}, "watch_ack", {"watchId": "w_none", "interval": 0}),
-    Request("peer_file_request", {"targetPubkey": KEY, "filePath": "a"}, "peer_file_response_forward", errors=("peer_not_found",)),
-    Request("peer_dir_request", {"targetPubkey": KEY, "dirPath": "."}, "peer_dir_response_forward", errors=("peer_not_found",)),
+    Request("peer_file_request", {"targetPubkey": KEY, "filePath": "a"}, "peer_file_response_forward",
+            errors=("peer_not_found",)),
+    Request("peer_dir_request", {"targetPubkey": KEY, "dirPath": "."}, "peer_dir_response_forward",
+            errors=("peer_not_found",)),
     silent("peer_file_response", requesterPubkey=KEY, filePath="a", content=""),
     silent("peer_dir_response", requesterPubkey=KEY, dirPath=".", entries=[]),
     Request("kick", {"target": "nobody"}, "kick_ack", errors=MODERATION),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the interop suite: `python3 tests/interop/run.py --binary build/claudemesh [-k pattern]`.
 
-Without --binary only the tests that need no broker run. Exit code 0 when all passed, 1 when one failed, 2 for bad usage.
+Without --binary only the tests that need no broker run. Exit code: 0 all passed, 1 something failed, 2 bad usage.
 Needs Python 3.11 with `websockets` 10 and `nacl` (Debian: python3-websockets, python3-nacl).
 """
 
@@ -69,7 +69,8 @@ class Result(unittest.TextTestResult):
 def main():
     parser = argparse.ArgumentParser(description="interop tests of the wire protocol")
     parser.add_argument("--binary", help="the claudemesh executable; without it only the pure tests run")
-    parser.add_argument("-k", dest="patterns", action="append", help="run only tests whose full name contains this; * is a wildcard, repeatable")
+    parser.add_argument("-k", dest="patterns", action="append",
+                        help="run only tests whose full name contains this; * is a wildcard, repeatable")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line per test")
     parser.add_argument("-x", "--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("--keep", action="store_true", help="keep the brokers' directories with database and log")
@@ -92,7 +93,8 @@ def main():
     if options.patterns:
         loader.testNamePatterns = [f"*{pattern}*" for pattern in options.patterns]
     suite = loader.loadTestsFromNames(names)
-    runner = unittest.TextTestRunner(resultclass=Result, verbosity=2 if options.verbose else 1, failfast=options.failfast)
+    runner = unittest.TextTestRunner(resultclass=Result, verbosity=2 if options.verbose else 1,
+                                     failfast=options.failfast)
     result = runner.run(suite)
     for seconds, name in sorted(result.slow, reverse=True)[:options.slowest]:
         print(f"{seconds:6.2f} s  {name}")

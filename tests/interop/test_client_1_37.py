@@ -1,4 +1,4 @@
-"""An unmodified 1.37.0 installation against this broker: launch, messages, restarts, cold commands, and every request it knows."""
+"""An unmodified 1.37.0 installation against this broker: launch, messages, restarts, commands, all requests."""
 
 import tempfile
 import unittest
@@ -158,10 +158,12 @@ class ColdPathTest(InstallationTest):
 
     def test_fire_and_forget_then_close(self):
         cold = cold_path(self, self.alice.member, name="short lived")
-        fire_and_forget(cold, {"type": "set_status", "status": "dnd"}, {"type": "set_summary", "summary": "done and gone"},
+        fire_and_forget(cold, {"type": "set_status", "status": "dnd"},
+                        {"type": "set_summary", "summary": "done and gone"},
                         {"type": "join_group", "name": "dev"})
-        row = self.eventually(lambda: next((row for row in self.bob.socket.client.list_peers()
-                                            if row["pubkey"] == cold.routing_key and row["summary"] == "done and gone"), None))
+        watch = self.bob.socket.client
+        self.eventually(lambda: watch.peer(cold.routing_key)["summary"] == "done and gone", what="the summary")
+        row = watch.peer(cold.routing_key)
         self.assertEqual((row["status"], row["groups"]), ("dnd", [{"name": "dev"}]))
 
     def test_inside_a_launched_session(self):

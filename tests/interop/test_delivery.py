@@ -1,7 +1,7 @@
-"""Durable delivery: store and forward, claims, client_ack, re-delivery, restarts (wire/04 section 5, wire/02 section 4.2).
+"""Durable delivery: store and forward, claims, client_ack, re-delivery, restarts (wire/04 section 5, wire/02 4.2).
 
-Where this broker promises more than 1.37.0, the stronger promise is tested: a direct message to a member that is offline is
-accepted and delivered later, and a multicast is kept for the members that are offline when it is sent.
+Where this broker promises more than 1.37.0, the stronger promise is tested: a direct message to a member that is
+offline is accepted and delivered later, and a multicast is kept for the members that are offline when it is sent.
 """
 
 import time
@@ -162,7 +162,8 @@ class ClaimTest(BrokerTest):
         frame = self.alice.message_frame(self.launched.keys.public, "mine", client_message_id="guessable")
         message_id = self.alice.send_frame(frame)["messageId"]
         self.bob.wait_push("mine")
-        strangers = [self.alice, self.connect(self.member("carol")), self.connect_session(self.session(self.bob_member)),
+        strangers = [self.alice, self.connect(self.member("carol")),
+                     self.connect_session(self.session(self.bob_member)),
                      self.connect(self.member("foreigner", self.new_mesh()))]
         for stranger in strangers:
             stranger.client_ack(brokerMessageId=message_id, clientMessageId="guessable")
@@ -207,7 +208,7 @@ class ClaimTest(BrokerTest):
         self.connect(self.bob_member).wait_push("see you")
 
     def test_message_to_a_session_outlives_its_lease(self):
-        """The session key is stable: the session that comes back after its lease ended finds what was accepted for it."""
+        """The session key is stable: a session that returns after its lease ended finds what was accepted for it."""
         self.bob.drop()
         self.assert_accepted_ack(self.alice.send(self.launched.keys.public, "in the gap"))
         self.alice.wait_event("peer_left", timeout_s=GRACE_S + 4)

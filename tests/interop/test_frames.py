@@ -46,14 +46,16 @@ class ConnectedTest(BrokerTest):
 
 class IgnoredMessagesTest(ConnectedTest):
     def test_unknown_type_is_silent(self):
-        for frame in ({"type": "no_such_type"}, {"type": "no_such_type", "_reqId": "r1"}, {"type": ""}, {"type": "hello_ack"},
+        for frame in ({"type": "no_such_type"}, {"type": "no_such_type", "_reqId": "r1"}, {"type": ""},
+                      {"type": "hello_ack"},
                       {"type": "push"}, {"type": "ack", "id": "x"}):
             with self.subTest(frame=frame):
                 self.alice.send_json(frame)
                 self.assert_silent_and_open()
 
     def test_unparsable_text_is_silent(self):
-        for text in ("", "{", "}", "not json", '{"type":"list_peers"', "{'type':'list_peers'}", '{"type":"list_peers"}x',
+        for text in ("", "{", "}", "not json", '{"type":"list_peers"', "{'type':'list_peers'}",
+                     '{"type":"list_peers"}x',
                      '{"type":"list_peers",}', "\ufeff{", "\x00", '{"type":"li\nst_peers"}', "nul", "1e"):
             with self.subTest(text=text):
                 self.alice.socket.send_text(text)
@@ -83,7 +85,8 @@ class IgnoredMessagesTest(ConnectedTest):
     def test_wrong_field_types_do_no_harm(self):
         """A handler that cannot use its fields answers an error or nothing; it never closes and never takes effect."""
         frames = [{"type": "set_status", "status": 5}, {"type": "set_status", "status": "sleeping"},
-                  {"type": "set_summary", "summary": {"a": 1}}, {"type": "join_group", "name": 3}, {"type": "join_group"},
+                  {"type": "set_summary", "summary": {"a": 1}},
+                  {"type": "join_group", "name": 3}, {"type": "join_group"},
                   {"type": "leave_group", "name": None}, {"type": "client_ack", "brokerMessageId": 4},
                   {"type": "message_status", "messageId": 12345678}, {"type": "set_visible", "visible": "no"},
                   {"type": "set_profile", "capabilities": "x"}, {"type": "set_stats", "stats": 1},
@@ -250,14 +253,16 @@ class SequenceTest(ConnectedTest):
     def test_replies_keep_the_order(self):
         ids = [f"q{number}" for number in range(40)]
         kinds = ({"type": "list_peers"}, {"type": "message_status", "messageId": "x"})
-        self.alice.socket.send_raw(self.frames(*[dict(kinds[index % 2], _reqId=name) for index, name in enumerate(ids)]))
+        requests = [dict(kinds[index % 2], _reqId=name) for index, name in enumerate(ids)]
+        self.alice.socket.send_raw(self.frames(*requests))
         self.alice.socket.wait_for(lambda f: f.get("_reqId") == ids[-1], what="the last reply")
         self.assertEqual([frame["_reqId"] for frame in self.alice.socket.take(lambda f: "_reqId" in f)], ids[:-1])
 
     def test_a_request_sees_the_effects_of_the_earlier_ones(self):
         messages = []
         for number in range(10):
-            messages += [{"type": "set_summary", "summary": f"step {number}"}, {"type": "join_group", "name": f"g{number}"},
+            messages += [{"type": "set_summary", "summary": f"step {number}"},
+                         {"type": "join_group", "name": f"g{number}"},
                          {"type": "list_peers", "_reqId": f"r{number}"}]
         self.alice.socket.send_raw(self.frames(*messages))
         for number in range(10):
@@ -279,10 +284,12 @@ class SequenceTest(ConnectedTest):
         member = self.member("carol")
         client = self.connect(member)
         messages = [client.message_frame(self.bob.member.keys.public, f"last words {number}") for number in range(3)]
-        client.socket.send_raw(self.frames({"type": "set_summary", "summary": "gone"}, *messages) + client.socket.close_payload())
+        messages.append({"type": "set_summary", "summary": "gone"})
+        client.socket.send_raw(self.frames(*messages) + client.socket.close_payload())
         for number in range(3):
             self.bob.wait_push(f"last words {number}")
-        self.eventually(lambda: self.bob.peer(member.keys.public)["summary"] == "gone", what="the summary set before the close")
+        self.eventually(lambda: self.bob.peer(member.keys.public)["summary"] == "gone",
+                        what="the summary set before the close")
 
     def test_hello_send_and_close_in_one_segment(self):
         member = self.member("dave")

@@ -59,7 +59,8 @@ class HelloTest(BrokerTest):
         self.connect(self.alice, cwd=ABSENT).fence()
 
     def test_optional_and_unknown_fields_are_tolerated(self):
-        self.connect(self.alice, protocolVersion=1, capabilities=["x"], model="m", resumeToken="mesh-resume.v1.forged.sig",
+        self.connect(self.alice, protocolVersion=1, capabilities=["x"], model="m",
+                     resumeToken="mesh-resume.v1.forged.sig",
                      somethingNew={"a": [1]}, groups=[{"name": "dev", "role": "lead"}]).fence()
 
     def test_member_id_is_signed_but_not_looked_up(self):
@@ -107,7 +108,8 @@ class HelloTest(BrokerTest):
         self.refuse("bad_signature", text, sign_with=other)
         self.refuse("bad_signature", text, signature=ZERO_SIGNATURE)
         frame = hello_frame(self.alice)
-        for name, value in (("meshId", self.new_mesh().id), ("memberId", "other"), ("timestamp", frame["timestamp"] + 1)):
+        for name, value in (("meshId", self.new_mesh().id), ("memberId", "other"),
+                            ("timestamp", frame["timestamp"] + 1)):
             with self.subTest(changed=name):
                 self.assert_rejected(self.open(self.alice), dict(frame, **{name: value}), "bad_signature", text)
 
@@ -197,7 +199,8 @@ class SessionHelloTest(BrokerTest):
             client.session_hello(parentMemberId=value)
 
     def test_day_long_attestation(self):
-        self.connect_session(self.launched, parentAttestation=self.launched.attestation(crypto.ATTESTATION_MAX_MS - 60_000))
+        lifetime_ms = crypto.ATTESTATION_MAX_MS - 60_000
+        self.connect_session(self.launched, parentAttestation=self.launched.attestation(lifetime_ms))
 
     def test_unknown_attestation_fields_are_ignored(self):
         self.connect_session(self.launched, parentAttestation=dict(self.launched.attestation(), issuedBy="x"))
@@ -269,7 +272,8 @@ class SessionHelloTest(BrokerTest):
 
     def test_parent_member_id_mismatch(self):
         bob = self.member("bob")
-        self.refuse("parent_member_id_mismatch", "parentMemberId does not match parentMemberPubkey", parentMemberId=bob.id)
+        self.refuse("parent_member_id_mismatch", "parentMemberId does not match parentMemberPubkey",
+                    parentMemberId=bob.id)
 
     def test_order_of_the_checks(self):
         stranger = meshclient.Member(self.mesh, "stranger", "x", KeyPair.generate())
@@ -278,7 +282,8 @@ class SessionHelloTest(BrokerTest):
         late = now_ms() - 120_000
         self.refuse("bad_session_pubkey", launched=launched, sessionPubkey="bad", parentMemberPubkey="bad",
                     parentAttestation=None, timestamp=late)
-        self.refuse("bad_parent_pubkey", launched=launched, parentMemberPubkey="bad", parentAttestation=None, timestamp=late)
+        self.refuse("bad_parent_pubkey", launched=launched, parentMemberPubkey="bad", parentAttestation=None,
+                    timestamp=late)
         self.refuse("attestation_mismatch", launched=launched, parentAttestation=None, timestamp=late)
         self.refuse("expired", launched=launched, parentAttestation=expired, timestamp=late)
         self.refuse("timestamp_skew", launched=launched, timestamp=late, signature="bad")

@@ -1,4 +1,4 @@
-"""HTTP beside the WebSocket: conventions, /health and POST /join with its errors in order (wire/03 sections 1, 2, 4)."""
+"""HTTP beside the WebSocket: conventions, /health, POST /join with its errors in order (wire/03 sections 1, 2, 4)."""
 
 import threading
 import time
@@ -124,8 +124,11 @@ class JoinTest(HttpTest):
     def test_concurrent_joins_cannot_overuse_an_invite(self):
         invite = self.invite(uses=2)
         statuses = []
-        threads = [threading.Thread(target=lambda: statuses.append(self.post_join(self.body(invite, KeyPair.generate())).status))
-                   for _ in range(8)]
+
+        def join_once():
+            statuses.append(self.post_join(self.body(invite, KeyPair.generate())).status)
+
+        threads = [threading.Thread(target=join_once) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -182,10 +185,12 @@ class JoinTest(HttpTest):
         for change in ({"role": "admin"}, {"expires_at": invite.payload["expires_at"] + 1}, {"mesh_slug": "x"},
                        {"signature": "00" * 64}, {"owner_pubkey": self.keys.public}):
             with self.subTest(change):
-                self.assert_join_error(self.body(invite, invite_payload=dict(invite.payload, **change)), "invite_bad_signature")
+                self.assert_join_error(self.body(invite, invite_payload=dict(invite.payload, **change)),
+                                       "invite_bad_signature")
 
     def test_mesh_not_found(self):
-        self.assert_join_error(self.body(self.invite(), invite_payload=self.forged_payload(mesh_id="nowhere")), "mesh_not_found")
+        self.assert_join_error(self.body(self.invite(), invite_payload=self.forged_payload(mesh_id="nowhere")),
+                               "mesh_not_found")
 
     def test_owner_mismatch(self):
         self.assert_join_error(self.body(self.invite(), invite_payload=self.forged_payload()), "invite_owner_mismatch")
@@ -214,7 +219,8 @@ class JoinTest(HttpTest):
         self.assert_join_error(self.body(exhausted, peer_pubkey="bad", invite_payload={"v": 1}), PUBKEY_TEXT)
         unsigned = dict(self.forged_payload(mesh_id="nowhere"), signature="00" * 64)
         self.assert_join_error(self.body(exhausted, invite_payload=unsigned), "invite_bad_signature")
-        self.assert_join_error(self.body(exhausted, invite_payload=self.forged_payload(mesh_id="nowhere")), "mesh_not_found")
+        self.assert_join_error(self.body(exhausted, invite_payload=self.forged_payload(mesh_id="nowhere")),
+                               "mesh_not_found")
         self.assert_join_error(
             self.body(exhausted, invite_payload=self.forged_payload(), invite_token="A" * 60), "invite_owner_mismatch")
         self.assert_join_error(self.body(exhausted), "invite_exhausted")

@@ -68,7 +68,8 @@ class CanonicalStringsTest(unittest.TestCase):
         parent, session = KeyPair.generate(), KeyPair.generate()
         made = crypto.make_attestation(parent, session.public, 5)
         self.assertEqual(set(made), {"sessionPubkey", "parentMemberPubkey", "expiresAt", "signature"})
-        self.assertTrue(crypto.verify(crypto.attestation_text(parent.public, session.public, 5), made["signature"], parent.public))
+        self.assertTrue(crypto.verify(crypto.attestation_text(parent.public, session.public, 5), made["signature"],
+                                      parent.public))
 
 
 class DirectMessageTest(unittest.TestCase):
@@ -206,7 +207,8 @@ class FramesTest(unittest.TestCase):
         self.assertEqual(self.server.close_sent.code, 1002)
 
     def test_fragment(self):
-        frames = self.feed(mesh_socket.build_frame(Opcode.TEXT, b"a", fin=False) + mesh_socket.build_frame(Opcode.CONT, b"b"))
+        first, last = mesh_socket.build_frame(Opcode.TEXT, b"a", fin=False), mesh_socket.build_frame(Opcode.CONT, b"b")
+        frames = self.feed(first + last)
         self.assertEqual([(frame.opcode, frame.fin) for frame in frames], [(Opcode.TEXT, False), (Opcode.CONT, True)])
 
     def test_reserved_bit_is_refused(self):

@@ -1,4 +1,4 @@
-"""send and ack: targets, exact texts, push fields, multicast rules and limits (wire/02 sections 3 and 4, wire/05 section 1)."""
+"""send and ack: targets, exact texts, push fields, multicast rules, limits (wire/02 sections 3 and 4, wire/05 1)."""
 
 import json
 import unittest
@@ -31,7 +31,7 @@ class DirectTest(SendTest):
         self.assertEqual(self.bob.read(push), "grüße ☕")
 
     def test_fields_of_a_drained_push(self):
-        """Direct messages come as queue rows. They never carry senderMemberPubkey: the 1.37.0 daemon drops a push with its own."""
+        """Direct messages come as queue rows, without senderMemberPubkey: a 1.37.0 daemon drops its own."""
         frame = self.alice.message_frame(self.bob_key, "x", priority="now")
         self.alice.send_frame(frame)
         push = self.bob.wait_push()
@@ -84,7 +84,8 @@ class DirectTest(SendTest):
         cold = self.connect(self.bob_member, KeyPair.generate())
         self.alice.send(self.bob_key, "once")
         everybody = (self.bob, session, cold)
-        pushes = self.eventually(lambda: [push for client in everybody for push in client.take_pushes()], what="the push")
+        pushes = self.eventually(lambda: [push for client in everybody for push in client.take_pushes()],
+                                 what="the push")
         self.assertEqual(len(pushes), 1)
         self.assert_no_push(*everybody)
 
@@ -240,7 +241,8 @@ class MulticastTest(SendTest):
         self.assert_no_push(self.bob)
         self.alice.send(self.bob_key, "just for you")
         everybody = (self.bob, self.bob_session)
-        self.eventually(lambda: [push for client in everybody for push in client.take_pushes()], what="the direct message")
+        self.eventually(lambda: [push for client in everybody for push in client.take_pushes()],
+                        what="the direct message")
 
     def test_other_meshes_hear_nothing(self):
         foreigner = self.connect(self.member("foreigner", self.new_mesh()))
@@ -307,7 +309,7 @@ class SizeTest(SendTest):
         self.assertEqual(self.bob.wait_push()["ciphertext"], frame["ciphertext"])
 
     def test_above_the_limit(self):
-        """The frame is larger than its content, so a broker whose frame limit is the same number closes with 1009 first."""
+        """The frame is larger than its content, so a broker with one number for both limits closes with 1009 first."""
         total = self.LIMIT + 1
         self.alice.send_json(self.sized(total))
         try:
@@ -330,7 +332,8 @@ class MessageStatusTest(SendTest):
                 self.assertEqual(reply["message"], f"messageId must be 8-32 base62 chars (got {len(value)})")
         for value in ("z" * 32, "zzzzzzzz"):
             reply = self.alice.message_status(value)
-            self.assertEqual((reply["type"], reply["code"], reply["message"]), ("error", "not_found", "message not found"))
+            self.assertEqual((reply["type"], reply["code"], reply["message"]),
+                             ("error", "not_found", "message not found"))
 
     def test_held_and_delivered(self):
         message_id = self.alice.send(self.bob_key, "x")["messageId"]
@@ -341,7 +344,8 @@ class MessageStatusTest(SendTest):
         self.assertEqual((status["delivered"], status["deliveredAt"]), (False, None))
         self.assertEqual(status["recipients"], [{"name": "bob", "pubkey": self.bob_key, "status": "held"}])
         self.bob.client_ack(push)
-        status = self.eventually(lambda: (lambda s: s if s["delivered"] else None)(self.alice.message_status(message_id)))
+        self.eventually(lambda: self.alice.message_status(message_id)["delivered"], what="delivered")
+        status = self.alice.message_status(message_id)
         self.assertRegex(status["deliveredAt"], ISO_TIME)
         self.assertEqual(status["recipients"][0]["status"], "delivered")
 
