@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <numeric>
 
 #include "protocol/encoding.hpp"
@@ -130,6 +129,24 @@ void merge_duplicates(JsonValue::Object& members) {
     }
   }
   members = std::move(kept);
+}
+
+// The power of ten of the first digit that is not zero, roughly: its sign is what matters.
+std::int64_t leading_digit_exponent(std::string_view literal) {
+  constexpr std::int64_t kExponentEnough = 1'000'000'000;  // beyond any literal's own length
+  const std::size_t e = std::min(literal.find_first_of("eE"), literal.size());
+  const std::string_view mantissa = literal.substr(0, e);
+  const std::size_t point = std::min(mantissa.find('.'), mantissa.size());
+  const std::size_t digit = std::min(mantissa.find_first_of("123456789"), mantissa.size());
+  const std::int64_t exponent = static_cast<std::int64_t>(point) - static_cast<std::int64_t>(digit);
+  std::int64_t written = 0;
+  const bool negative = literal.substr(e).find('-') != std::string_view::npos;
+  for (const char c : literal.substr(e)) {
+    if (c >= '0' && c <= '9') {
+      written = std::min(written * 10 + (c - '0'), kExponentEnough);
+    }
+  }
+  return exponent + (negative ? -written : written);
 }
 
 // Recursive descent over valid UTF-8; the depth bound bounds the stack.
@@ -303,7 +320,6 @@ class Parser {
     const char* const last = text_.data() + position_;
     const auto [end, error] = std::from_chars(first, last, value);
     if (error == std::errc::result_out_of_range) {
-      // from_chars leaves the value alone; a tiny number is zero, a huge one has no double.
       return finish_out_of_range(std::string_view(first, static_cast<std::size_t>(last - first)), out);
     }
     if (error != std::errc() || end != last) {
@@ -313,12 +329,12 @@ class Parser {
     return true;
   }
 
+  // The nearest double is zero or infinite; which of them, the position of the first significant digit tells.
   bool finish_out_of_range(std::string_view literal, JsonValue& out) {
-    const double value = std::strtod(std::string(literal).c_str(), nullptr);
-    if (!std::isfinite(value)) {
+    if (leading_digit_exponent(literal) >= 0) {
       return fail("the number does not fit a double");
     }
-    out = JsonValue(value);
+    out = JsonValue(0.0);
     return true;
   }
 
