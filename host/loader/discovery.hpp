@@ -38,9 +38,10 @@ std::filesystem::path program_path();
 struct FoundPlugin {
   std::filesystem::path file;  // empty: built-in
   std::string origin;
-  std::shared_ptr<const Manifest> manifest;  // null when `problem` is set
-  std::string problem;                       // why it cannot be used
-  std::string shadowed_by;                   // another file with the same name stands earlier in the search order
+  std::shared_ptr<const Manifest> manifest;  // null when it could not be read
+  std::string problem;                       // why it cannot be used; empty: it can
+  ErrorCode problem_code = ErrorCode::kInvalid;
+  std::string shadowed_by;  // another file with the same name stands earlier in the search order
 };
 
 struct CatalogOptions {
@@ -48,7 +49,8 @@ struct CatalogOptions {
   std::filesystem::path cache_file;  // default: $XDG_CACHE_HOME/claudemesh/plugins.json; "-" for none
 };
 
-// Knows all plugins that can be found. Manifests are kept in a cache file by device, inode, size and mtime.
+// Knows all plugins that can be found. Manifests are kept in a cache file by device, inode, size and mtime. A catalog
+// looks into each folder once: make a new one for a reload.
 class PluginCatalog : public config::ManifestSource {
  public:
   explicit PluginCatalog(config::Environment environment, CatalogOptions options = {});
@@ -61,8 +63,14 @@ class PluginCatalog : public config::ManifestSource {
   // Manifest of one file, trusted and compatible or refused.
   Result<std::shared_ptr<const Manifest>> open(const std::filesystem::path& file);
 
+  class Cache;  // of manifests, in a file
+
  private:
-  class Cache;
+  const std::vector<FoundPlugin>& scanned(const config::PluginQuery& query);
+  FoundPlugin inspect(const std::filesystem::path& file, std::string_view origin);
+  void scan_folder(const SearchFolder& folder, std::vector<FoundPlugin>& found);
+  Status check_bundled(const std::filesystem::path& file) const;
+
   config::Environment environment_;
   CatalogOptions options_;
   std::unique_ptr<Cache> cache_;
