@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "host/loader/discovery.hpp"
+#include "host/services/crash.hpp"
 #include "host/services/host.hpp"
 #include "host/services/notify.hpp"
 
@@ -135,6 +136,7 @@ class Supervisor {
 }  // namespace
 
 int run_host(const RunOptions& options) {
+  install_crash_handlers();
   const Descriptor signal_fd(block_signals());
   const Descriptor finished_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   Result<config::HostConfig> config = read_config(options);

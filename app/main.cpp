@@ -1,0 +1,53 @@
+// The composition root: the host's verbs, and whatever other rooms add.
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "host/loader/verbs.hpp"
+#include "host/services/host.hpp"
+#ifdef CM_HAVE_CLI
+#include "cli/verbs.hpp"
+#endif
+#ifdef CM_HAVE_SIM
+#include "sim/verbs.hpp"
+#endif
+
+namespace {
+
+void add_run(CLI::App& app, int& exit_code) {
+  CLI::App* run = app.add_subcommand("run", "Run the plugins that a configuration file names");
+  auto options = std::make_shared<cm::host::RunOptions>();
+  run->add_option("file", options->file, "The TOML configuration file")->required();
+  run->add_flag("--safe-mode", options->safe_mode, "Load only the plugins that came with the program");
+  run->footer(
+      "SIGTERM or SIGINT drains and stops; a second one stops at once. SIGHUP reads the file again and changes\n"
+      "only what differs. Exit codes: 0 clean, 1 failure to start, 2 error in the configuration.");
+  run->callback([options, &exit_code] { exit_code = cm::host::run_host(*options); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("claudemesh: an end-to-end encrypted mesh for agents, made of plugins", "claudemesh");
+  app.set_version_flag("--version", "claudemesh " CM_VERSION);
+  app.require_subcommand(1);
+  int exit_code = 0;
+  add_run(app, exit_code);
+  cm::loader::VerbContext verbs{std::cout, std::cerr, cm::config::Environment::of_process(), {}};
+  cm::loader::add_host_verbs(app, verbs, exit_code);
+#ifdef CM_HAVE_CLI
+  cm::cli::add_verbs(app, exit_code);
+#endif
+#ifdef CM_HAVE_SIM
+  cm::sim::add_verbs(app, exit_code);
+#endif
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 numbers its errors; all of them are a wrong command line to the caller.
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return exit_code;
+}
