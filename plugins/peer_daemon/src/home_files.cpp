@@ -1,0 +1,175 @@
+#include "plugins/peer_daemon/src/home_files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+namespace cm::daemon {
+namespace {
+
+// Closes at the end of its scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (number_ >= 0) {
+      ::close(number_);
+    }
+  }
+  int get() const noexcept { return number_; }
+  bool valid() const noexcept { return number_ >= 0; }
+
+ private:
+  int number_;
+};
+
+Error io_error(const std::string& what, const std::string& path) {
+  const int cause = errno;
+  return make_error(ErrorCode::kIo, what + " " + path + ": " + std::strerror(cause) +
+                                        "; check that the directory exists and belongs to this user");
+}
+
+Status write_all(int descriptor, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(descriptor, content.data(), content.size());
+    if (written < 0 && errno == EINTR) {
+      continue;
+    }
+    if (written < 0) {
+      return io_error("cannot write", path);
+    }
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+void sync_directory(const std::string& path) {
+  const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.valid()) {
+    ::fsync(directory.get());
+  }
+}
+
+}  // namespace
+
+SecretText::SecretText(SecretText&& other) noexcept : text_(std::move(other.text_)) {
+  other.wipe();
+}
+
+SecretText& SecretText::operator=(SecretText&& other) noexcept {
+  if (this != &other) {
+    wipe();
+    text_ = std::move(other.text_);
+    other.wipe();
+  }
+  return *this;
+}
+
+void SecretText::wipe() noexcept {
+  // A short text lives inside the object: moving from it leaves a copy, which the size alone would not show.
+  text_.resize(text_.capacity());
+  protocol::secure_zero(text_.data(), text_.size());
+  text_.clear();
+}
+
+Status ensure_private_directory(const std::string& path) {
+  std::error_code code;
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  if (!parent.empty()) {
+    std::filesystem::create_directories(parent, code);
+  }
+  if (::mkdir(path.c_str(), 0700) == 0) {
+    return {};
+  }
+  if (errno != EEXIST) {
+    return io_error("cannot make the directory", path);
+  }
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return make_error(ErrorCode::kIo, path + " exists and is no directory; move it away");
+  }
+  if ((info.st_mode & 0077) != 0 && info.st_uid == ::geteuid()) {
+    static_cast<void>(::chmod(path.c_str(), info.st_mode & 0700));
+  }
+  return {};
+}
+
+Result<std::optional<PrivateFile>> read_private_file(const std::string& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) {
+    if (errno == ENOENT) {
+      return std::optional<PrivateFile>();
+    }
+    return io_error("cannot read", path);
+  }
+  struct stat info{};
+  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return make_error(ErrorCode::kIo, path + " is no regular file; move it away");
+  }
+  if (static_cast<std::size_t>(info.st_size) > kPrivateFileBytesMax) {
+    return make_error(ErrorCode::kInvalid, path + " has " + std::to_string(info.st_size) + " bytes; at most " +
+                                               std::to_string(kPrivateFileBytesMax) + " are expected");
+  }
+  std::string content(static_cast<std::size_t>(info.st_size), '\0');
+  std::size_t filled = 0;
+  while (filled < content.size()) {
+    const ssize_t count = ::read(file.get(), content.data() + filled, content.size() - filled);
+    if (count < 0 && errno == EINTR) {
+      continue;
+    }
+    if (count < 0) {
+      return io_error("cannot read", path);
+    }
+    if (count == 0) {
+      break;
+    }
+    filled += static_cast<std::size_t>(count);
+  }
+  content.resize(filled);
+  PrivateFile result;
+  result.content = SecretText(std::move(content));
+  result.was_exposed = (info.st_mode & 0077) != 0;
+  if (result.was_exposed) {
+    static_cast<void>(::fchmod(file.get(), 0600));
+  }
+  return std::optional<PrivateFile>(std::move(result));
+}
+
+Status write_private_file(const std::string& path, std::string_view content) {
+  const std::string temporary = path + ".tmp";
+  {
+    static_cast<void>(::unlink(temporary.c_str()));  // O_EXCL below: never write through somebody's link
+    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file.valid()) {
+      return io_error("cannot create", temporary);
+    }
+    const Status written = write_all(file.get(), content, temporary);
+    if (!written.ok()) {
+      return written;
+    }
+    if (::fsync(file.get()) != 0) {
+      return io_error("cannot sync", temporary);
+    }
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    return io_error("cannot replace", path);
+  }
+  sync_directory(std::filesystem::path(path).parent_path().string());
+  return {};
+}
+
+void remove_stale_socket(const std::string& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
+    static_cast<void>(::unlink(path.c_str()));
+  }
+}
+
+}  // namespace cm::daemon
