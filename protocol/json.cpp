@@ -102,8 +102,10 @@ void append_utf8(std::string& out, char32_t c) {
 void merge_duplicates(JsonValue::Object& members) {
   std::vector<std::size_t> order(members.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return members[a].key < members[b].key; });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const int names = members[a].key.compare(members[b].key);
+    return names != 0 ? names < 0 : a < b;
+  });
   std::vector<bool> drop(members.size(), false);
   bool any = false;
   for (std::size_t i = 0; i + 1 < order.size();) {

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 
 #include "protocol/json.hpp"
 
@@ -78,6 +79,28 @@ bool is_plain_ascii(char c) {
   return byte >= 0x20 && byte < 0x80 && c != '"' && c != '\\';
 }
 
+// How many plain characters stand at the front. Eight at a time: nearly all that is written is base64, hex and names.
+std::size_t plain_run(std::string_view text) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  constexpr std::uint64_t kHighs = 0x8080808080808080;
+  const auto has_zero = [](std::uint64_t word) { return (word - kOnes) & ~word & kHighs; };
+  std::size_t length = 0;
+  while (length + sizeof(std::uint64_t) <= text.size()) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, text.data() + length, sizeof(word));
+    const std::uint64_t special = (word & kHighs) | ((word - kOnes * 0x20) & ~word & kHighs) |
+                                  has_zero(word ^ (kOnes * '"')) | has_zero(word ^ (kOnes * '\\'));
+    if (special != 0) {
+      break;  // the byte loop finds which one; a false alarm costs no more than that
+    }
+    length += sizeof(word);
+  }
+  while (length < text.size() && is_plain_ascii(text[length])) {
+    ++length;
+  }
+  return length;
+}
+
 // One character that is not plain ASCII; returns how many bytes it took.
 std::size_t append_special(std::string& out, std::string_view text) {
   if (static_cast<unsigned char>(text[0]) < 0x80) {
@@ -99,24 +122,28 @@ std::size_t append_special(std::string& out, std::string_view text) {
   return length;
 }
 
-// ECMA-262 Number::toString: `digits` without trailing zeros, decimal point behind position `point`.
-std::string place_point(const std::string& digits, int point) {
+// ECMA-262 Number::toString: `digits` without trailing zeros, the decimal point behind position `point`.
+void append_placed(std::string& out, std::string_view digits, int point) {
   const int count = static_cast<int>(digits.size());
   if (count <= point && point <= 21) {
-    return digits + std::string(static_cast<std::size_t>(point - count), '0');
+    out.append(digits).append(static_cast<std::size_t>(point - count), '0');
+    return;
   }
   if (0 < point && point <= 21) {
-    return digits.substr(0, static_cast<std::size_t>(point)) + "." + digits.substr(static_cast<std::size_t>(point));
+    const auto whole = static_cast<std::size_t>(point);
+    out.append(digits.substr(0, whole)).append(1, '.').append(digits.substr(whole));
+    return;
   }
   if (-6 < point && point <= 0) {
-    return "0." + std::string(static_cast<std::size_t>(-point), '0') + digits;
+    out.append("0.").append(static_cast<std::size_t>(-point), '0').append(digits);
+    return;
   }
   const int exponent = point - 1;
-  std::string out = digits.substr(0, 1);
+  out.append(digits.substr(0, 1));
   if (count > 1) {
-    out += "." + digits.substr(1);
+    out.append(1, '.').append(digits.substr(1));
   }
-  return out + "e" + (exponent < 0 ? "-" : "+") + std::to_string(std::abs(exponent));
+  out.append(exponent < 0 ? "e-" : "e+").append(std::to_string(std::abs(exponent)));
 }
 
 }  // namespace
@@ -141,7 +168,12 @@ std::string ecmascript_number(double value) {
     digits += text.substr(2, e - 2);
   }
   const int exponent = std::atoi(std::string(text.substr(e + 1)).c_str());
-  return (value < 0 ? "-" : "") + place_point(digits, exponent + 1);
+  std::string out;
+  if (value < 0) {
+    out.push_back('-');
+  }
+  append_placed(out, digits, exponent + 1);
+  return out;
 }
 
 void append_json_string(std::string& out, std::string_view text) {
@@ -149,12 +181,9 @@ void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
   std::size_t position = 0;
   while (position < text.size()) {
-    std::size_t run = position;
-    while (run < text.size() && is_plain_ascii(text[run])) {
-      ++run;
-    }
-    out.append(text.substr(position, run - position));
-    position = run;
+    const std::size_t run = plain_run(text.substr(position));
+    out.append(text.substr(position, run));
+    position += run;
     if (position < text.size()) {
       position += append_special(out, text.substr(position));
     }

@@ -149,6 +149,26 @@ TEST(Json, WriterRepairsInvalidUtf8) {
   EXPECT_EQ(out, "null");
 }
 
+// Each special character at each place of a text longer than the block that the writer looks at.
+TEST(Json, WriterEscapesAtEveryPlace) {
+  for (std::size_t place = 0; place < 40; ++place) {
+    for (int byte = 0; byte < 0x80; ++byte) {
+      std::string text(40, 'a');
+      text[place] = static_cast<char>(byte);
+      std::string out;
+      append_json_string(out, text);
+      const bool special = byte < 0x20 || byte == '"' || byte == '\\';
+      EXPECT_EQ(out.size() > text.size() + 2, special) << byte << " at " << place;
+      const auto back = parse_json(out);
+      ASSERT_TRUE(back.ok()) << byte << " at " << place;
+      EXPECT_EQ(*back->as_string(), text);
+    }
+    std::string text(40, 'a');
+    text.replace(place, 1, "\xF0\x9F\x98\x80");
+    EXPECT_EQ(*parse_json(to_json(JsonValue(text)))->as_string(), text);
+  }
+}
+
 TEST(Json, FindAndSet) {
   JsonValue value;
   value.set("a", JsonValue(1.0));

@@ -92,11 +92,14 @@ TEST(Keys, SecretBytesAreWipedWhenMovedAndWhenDestroyed) {
   // NOLINTNEXTLINE(bugprone-use-after-move): that the source is empty is what is tested.
   EXPECT_TRUE(std::all_of(from.data(), from.data() + 32, [](std::uint8_t byte) { return byte == 0; }));
 
-  alignas(SecretBytes<32>) std::array<std::uint8_t, sizeof(SecretBytes<32>)> storage{};
-  auto* secret = new (storage.data()) SecretBytes<32>();
+  // The bytes are looked at where they lay, after the end; the volatile pointer keeps the compiler from reasoning about
+  // it.
+  alignas(SecretBytes<32>) unsigned char storage[sizeof(SecretBytes<32>)] = {};
+  auto* secret = new (storage) SecretBytes<32>();
   std::fill_n(secret->data(), 32, std::uint8_t{0xBB});
   secret->~SecretBytes<32>();
-  EXPECT_EQ(std::count(storage.begin(), storage.end(), std::uint8_t{0xBB}), 0);
+  const unsigned char* volatile remains = storage;
+  EXPECT_EQ(std::count(remains, remains + sizeof(storage), static_cast<unsigned char>(0xBB)), 0);
 }
 
 TEST(Keys, ConversionRefusesWhatIsNoPoint) {

@@ -29,7 +29,8 @@ std::string rewritten(const std::string& text, Result<T> (*parse)(const JsonValu
 
 TEST(WireMessages, HelloRoundTrip) {
   const std::string text =
-      R"({"type":"hello","meshId":"m","memberId":"i","pubkey":"aa","sessionPubkey":"bb","displayName":"n","sessionId":"s",)"
+      R"({"type":"hello","meshId":"m","memberId":"i","pubkey":"aa","sessionPubkey":"bb","displayName":"n",)"
+      R"("sessionId":"s",)"
       R"("pid":7,"cwd":"/w","hostname":"h","peerType":"ai","channel":"claude-code","model":"x",)"
       R"("groups":[{"name":"g","role":"lead"},{"name":"h"}],"timestamp":1717459200000,"signature":"cc"})";
   EXPECT_EQ(rewritten<Hello>(text, parse_hello, write_hello), text);
@@ -66,7 +67,8 @@ TEST(WireMessages, HelloSessionKeyClaims) {
 TEST(WireMessages, SessionHelloRoundTrip) {
   const std::string text =
       R"({"type":"session_hello","meshId":"m","parentMemberId":"p","parentMemberPubkey":"aa","sessionPubkey":"bb",)"
-      R"("parentAttestation":{"sessionPubkey":"bb","parentMemberPubkey":"aa","expiresAt":1717459200000,"signature":"dd"},)"
+      R"("parentAttestation":{"sessionPubkey":"bb","parentMemberPubkey":"aa","expiresAt":1717459200000,)"
+      R"("signature":"dd"},)"
       R"("displayName":"n","sessionId":"s","pid":7,"cwd":"/w","groups":[],"role":"r","timestamp":1,"signature":"cc"})";
   EXPECT_EQ(rewritten<SessionHello>(text, parse_session_hello, write_session_hello), text);
   const auto hello = parse_session_hello(text);
@@ -100,7 +102,8 @@ TEST(WireMessages, HelloAckRoundTrip) {
   const std::string text =
       R"({"type":"hello_ack","presenceId":"p","memberDisplayName":"n","memberProfile":{"roleTag":null,"groups":[],)"
       R"("messageMode":"push"},"meshPolicy":{"selfEditable":{"displayName":true}},"restored":true,"lastSummary":"s",)"
-      R"("lastSeenAt":"t","restoredGroups":[{"name":"g"}],"restoredStats":{"messagesIn":1,"messagesOut":2,"toolCalls":3,)"
+      R"("lastSeenAt":"t","restoredGroups":[{"name":"g"}],"restoredStats":{"messagesIn":1,"messagesOut":2,)"
+      R"("toolCalls":3,)"
       R"("errors":4},"services":[{"name":"x","tools":[]}]})";
   EXPECT_EQ(rewritten<HelloAck>(text, parse_hello_ack, write_hello_ack), text);
   const std::string small = R"({"type":"hello_ack","presenceId":"p","memberDisplayName":"n"})";
@@ -117,9 +120,11 @@ TEST(WireMessages, ErrorRoundTrip) {
 
 TEST(WireMessages, PeersListRoundTrip) {
   const std::string text =
-      R"({"type":"peers_list","peers":[{"pubkey":"aa","memberPubkey":"bb","displayName":"n","status":"dnd","summary":null,)"
+      R"({"type":"peers_list","peers":[{"pubkey":"aa","memberPubkey":"bb","displayName":"n","status":"dnd",)"
+      R"("summary":null,)"
       R"("groups":[],"sessionId":"s","connectedAt":"t","cwd":"/","peerRole":"session","hostname":"h","peerType":"ai",)"
-      R"("channel":"c","model":"m","stats":{"messagesIn":1},"visible":false,"profile":{"title":"x"}}],"_reqId":"pl-1"})";
+      R"("channel":"c","model":"m","stats":{"messagesIn":1},"visible":false,"profile":{"title":"x"}}],)"
+      R"("_reqId":"pl-1"})";
   EXPECT_EQ(rewritten<PeersList>(text, parse_peers_list, write_peers_list), text);
   const auto lenient = parse_peers_list(R"({"peers":[{"pubkey":"aa"}]})");
   ASSERT_TRUE(lenient.ok());
