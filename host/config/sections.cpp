@@ -16,8 +16,12 @@ std::string text(std::string_view value) {
 SectionSpec make_section(std::string name, std::string doc, const std::vector<Members>& tables) {
   SectionSpec section{std::move(name), std::move(doc), {}};
   std::vector<options::SpecProblem> problems;
-  for (const Members& members : tables) {
+  for (Members members : tables) {
+    // A plugin may not call an option `file`, a table of the host may.
+    const std::string key = std::get<std::string>(members.at("name"));
+    members["name"] = options::is_reserved_option(key) ? "reserved" : key;
     section.options.push_back(options::make_option_spec(members, problems));
+    section.options.back().name = key;
   }
   options::check_unique_names(section.options, problems);
   if (!problems.empty()) {

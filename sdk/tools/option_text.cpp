@@ -95,6 +95,27 @@ bool parse_port(std::string_view text, std::uint16_t& out) noexcept {
   return !text.empty() && error == std::errc() && end == text.data() + text.size();
 }
 
+// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment), which is how people misspell.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> before_last(b.size() + 1);
+  std::vector<std::size_t> last(b.size() + 1);
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(last.begin(), last.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      row[j] = std::min({replaced, last[j] + 1, row[j - 1] + 1});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        row[j] = std::min(row[j], before_last[j - 2] + 1);
+      }
+    }
+    std::swap(before_last, last);
+    std::swap(last, row);
+  }
+  return last[b.size()];
+}
+
 }  // namespace
 
 std::string_view type_name(OptionType type) noexcept {
@@ -260,19 +281,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
     if (candidate.size() > 2 * kNameBytesMax) {
       continue;
     }
-    // Levenshtein with one row: distances.at(i) is the cost of the first i bytes of the candidate.
-    std::vector<std::size_t> distances(candidate.size() + 1);
-    std::iota(distances.begin(), distances.end(), std::size_t{0});
-    for (std::size_t row = 0; row < name.size(); ++row) {
-      std::size_t diagonal = distances[0]++;
-      for (std::size_t column = 0; column < candidate.size(); ++column) {
-        const std::size_t replaced = diagonal + (name[row] == candidate[column] ? 0 : 1);
-        diagonal = distances[column + 1];
-        distances[column + 1] = std::min({replaced, distances[column] + 1, diagonal + 1});
-      }
-    }
-    if (distances.back() < best_distance) {
-      best_distance = distances.back();
+    const std::size_t distance = edit_distance(name, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
       best = candidate;
     }
   }

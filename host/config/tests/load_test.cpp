@@ -106,7 +106,7 @@ TEST_P(ConfigBadInput, IsRefusedWithPlaceAndReason) {
 INSTANTIATE_TEST_SUITE_P(
     Table, ConfigBadInput,
     ::testing::Values(
-        BadInput{"[host\n", "1:6", {"not TOML"}}, BadInput{"x = 1\nx = 2\n", "2:1", {"not TOML"}},
+        BadInput{"[host\n", "1:6", {"not TOML"}}, BadInput{"x = 1\nx = 2\n", "2:5", {"not TOML"}},
         BadInput{"[hots]\n", "1:2", {"did you mean \"host\""}},
         BadInput{"host = 5\n", "1:8", {"found the integer 5", "expected a table"}},
         BadInput{"[host]\nthreads = 0\n", "2:11", {"found the integer 0", "from 1 to 256"}},

@@ -99,6 +99,8 @@ TEST(OptionText, FindsTheNearestName) {
   const std::vector<std::string> names{"listen", "queue_max", "path"};
   EXPECT_EQ(nearest_name("lisen", names), "listen");
   EXPECT_EQ(nearest_name("queue_maximum", names), "queue_max");
+  EXPECT_EQ(nearest_name("quue_max", names), "queue_max");
+  EXPECT_EQ(nearest_name("ptah", names), "path");
   EXPECT_EQ(nearest_name("zzzzzz", names), "");
 }
 
