@@ -35,23 +35,23 @@ struct HttpRetry {
 
 struct HttpClientRequest {
   std::string method = "GET";
-  std::string url;  // http://, https:// or unix:///path/to.sock:/target
-  Headers headers;  // Host, Content-Length and Connection are added here
-  SharedBuffer body;
+  std::string url{};  // http://, https:// or unix:///path/to.sock:/target
+  Headers headers{};  // Host, Content-Length and Connection are added here
+  SharedBuffer body{};
   std::uint64_t connect_timeout_ms = 10'000;         // name, TCP, proxy, TLS together
   std::uint64_t total_timeout_ms = 30'000;           // until the last byte; 0: none (streams)
   std::uint64_t idle_timeout_ms = 0;                 // streams: longest silence between two reads; 0: none
   std::size_t response_bytes_max = 8 * 1024 * 1024;  // decoded body; 0: no limit (streams)
   std::size_t response_head_bytes_max = 64 * 1024;
   int redirects_max = 0;  // GET and HEAD only; credentials are dropped when the origin changes
-  HttpRetry retry;
+  HttpRetry retry{};
   bool keep_alive = true;
 };
 
 struct HttpClientResponse {
   int status = 0;
-  Headers headers;
-  SharedBuffer body;  // padded
+  Headers headers{};
+  SharedBuffer body{};  // padded
 };
 
 // A response that is delivered as it arrives. [loop]. on_end is the last call, exactly once unless cancelled.
@@ -62,9 +62,9 @@ struct HttpStreamHandlers {
 };
 
 struct HttpClientOptions {
-  std::shared_ptr<TlsClientContext> tls;  // null: verified against the system's CAs
+  std::shared_ptr<TlsClientContext> tls{};  // null: verified against the system's CAs
   ProxySettings proxy = ProxySettings::from_environment();
-  std::shared_ptr<NetCounters> counters;  // null: the client makes its own
+  std::shared_ptr<NetCounters> counters{};  // null: the client makes its own
   std::string user_agent = "claudemesh";
   std::size_t pool_connections_max = 32;  // kept alive in all
   std::size_t pool_per_origin_max = 8;

@@ -129,16 +129,16 @@ class HttpRequest : public std::enable_shared_from_this<HttpRequest> {
 };
 
 struct TcpListenerOptions {
-  std::string host = "127.0.0.1";         // address or name; "::" takes both families
-  std::uint16_t port = 0;                 // 0: the kernel chooses, see ListenerInfo
-  std::shared_ptr<TlsServerContext> tls;  // null: plain
-  std::size_t connections_max = 16'384;   // over it: 503 and closed, counted
-  bool reuse_port = false;                // SO_REUSEPORT: several loops or processes share the port
+  std::string host = "127.0.0.1";           // address or name; "::" takes both families
+  std::uint16_t port = 0;                   // 0: the kernel chooses, see ListenerInfo
+  std::shared_ptr<TlsServerContext> tls{};  // null: plain
+  std::size_t connections_max = 16'384;     // over it: 503 and closed, counted
+  bool reuse_port = false;                  // SO_REUSEPORT: several loops or processes share the port
   int backlog = 1024;
 };
 
 struct UnixListenerOptions {
-  std::string path;    // at most 107 bytes; the directory must exist
+  std::string path{};  // at most 107 bytes; the directory must exist
   mode_t mode = 0600;  // in force before the first connection is possible
   std::size_t connections_max = 1'024;
   int backlog = 256;
@@ -149,15 +149,15 @@ struct ListenerInfo {
   std::uint32_t id = 0;
   std::string host;        // numeric, empty for Unix
   std::uint16_t port = 0;  // the real one
-  std::string path;        // Unix only
+  std::string path{};      // Unix only
   bool tls = false;
   std::string text() const;  // "http://127.0.0.1:8080", "https://...", "unix:/run/x.sock"
 };
 
 struct HttpServerOptions {
-  HttpLimits limits;
-  std::shared_ptr<NetCounters> counters;  // null: the server makes its own
-  std::string server_name;                // the Server header; empty: none is sent
+  HttpLimits limits{};
+  std::shared_ptr<NetCounters> counters{};  // null: the server makes its own
+  std::string server_name{};                // the Server header; empty: none is sent
 };
 
 // A server with any number of listeners on one loop. [loop].

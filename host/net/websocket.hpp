@@ -31,9 +31,9 @@ struct WsOptions {
   std::size_t hard_limit_bytes = 16 * 1024 * 1024;           // above: closed as a slow consumer, counted
   std::uint16_t slow_consumer_code = kWsCloseTryAgainLater;  // or kWsClosePolicy
   std::uint64_t close_timeout_ms = 5'000;                    // close frame sent to connection gone
-  std::string subprotocol;                // server: the chosen one, must have been offered; empty: none
-  Headers response_headers;               // server: added to the 101 answer
-  std::shared_ptr<NetCounters> counters;  // null: the server's (accept) or none of interest (connect)
+  std::string subprotocol{};                // server: the chosen one, must have been offered; empty: none
+  Headers response_headers{};               // server: added to the 101 answer
+  std::shared_ptr<NetCounters> counters{};  // null: the server's (accept) or none of interest (connect)
 };
 
 // What happens on a connection. Each may be empty. [loop]. None is called from inside send(), close() or terminate().
@@ -97,13 +97,13 @@ Result<std::shared_ptr<WsConnection>> accept_websocket(const std::shared_ptr<Htt
                                                        WsHandlers handlers);
 
 struct WsConnectOptions {
-  WsOptions ws;
-  Headers headers;                              // added to the request, for example Authorization
-  std::vector<std::string> subprotocols;        // offered
+  WsOptions ws{};
+  Headers headers{};                            // added to the request, for example Authorization
+  std::vector<std::string> subprotocols{};      // offered
   std::uint64_t connect_timeout_ms = 10'000;    // name, TCP, proxy, TLS together
   std::uint64_t handshake_timeout_ms = 10'000;  // HTTP upgrade
   std::size_t response_head_bytes = 16 * 1024;
-  std::shared_ptr<TlsClientContext> tls;  // null: verified against the system's CAs
+  std::shared_ptr<TlsClientContext> tls{};  // null: verified against the system's CAs
   ProxySettings proxy = ProxySettings::from_environment();
 };
 
@@ -113,7 +113,7 @@ struct WsConnectResult {
   std::shared_ptr<WsConnection> connection;
   Error error;
   int http_status = 0;
-  Headers response_headers;
+  Headers response_headers{};
 };
 
 // A connect under way. [loop]

@@ -1,0 +1,502 @@
+// Goal: WebSocket server and client against each other and against raw peers: batches, fragmentation, back-pressure,
+// slow consumers, closing in every order, pings, lost peers; and the figures for memory and speed.
+#include "host/net/websocket.hpp"
+
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "host/net/tests/net_test_support.hpp"
+
+namespace cm::net {
+namespace {
+
+using test::RawPeer;
+using test::run_until;
+
+struct Closed {
+  int calls = 0;
+  std::uint16_t code = 0;
+  std::string reason;
+  bool clean = false;
+};
+
+std::string client_frame(int first_byte, std::string payload) {
+  const std::uint8_t mask[4] = {1, 2, 3, 4};
+  const auto head = ws_frame_head(WsOpcode::kText, true, payload.size(), mask);
+  std::string out(reinterpret_cast<const char*>(head.bytes.data()), head.size);
+  out[0] = static_cast<char>(first_byte);
+  ws_apply_mask({reinterpret_cast<std::uint8_t*>(payload.data()), payload.size()}, mask);
+  return out + payload;
+}
+
+const std::string kUpgrade =
+    "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+class NetWebSocket : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    server = std::make_unique<HttpServer>(loop, HttpServerOptions{}, [this](std::shared_ptr<HttpRequest> request) {
+      auto accepted = accept_websocket(request, server_options, server_handlers());
+      if (accepted.ok()) {
+        server_side = *accepted;
+      } else {
+        accept_error = accepted.error().message;
+      }
+    });
+    auto opened = server->listen_tcp({});
+    ASSERT_TRUE(opened.ok());
+    info = *opened;
+    url = "ws://127.0.0.1:" + std::to_string(info.port) + "/ws";
+  }
+  void TearDown() override {
+    if (server_side != nullptr) {
+      server_side->terminate();
+    }
+    if (client_side != nullptr) {
+      client_side->terminate();
+    }
+    run_until(loop, [&] { return counters().ws_open.value() == 0; });
+    EXPECT_EQ(counters().ws_open.value(), 0u);
+  }
+
+  WsHandlers server_handlers() {
+    WsHandlers handlers;
+    handlers.on_messages = [this](WsConnection& connection, std::span<const WsMessage> messages) {
+      batches.push_back(messages.size());
+      for (const WsMessage& message : messages) {
+        received.emplace_back(message.data);
+        padding_sum += static_cast<unsigned>(message.data.data()[message.data.size() + kBufferPadding - 1]);
+        if (echo) {
+          connection.send(SharedBuffer::copy(message.data), message.text);
+        }
+      }
+      if (on_batch) {
+        on_batch(connection);
+      }
+    };
+    handlers.on_drain = [this](WsConnection&) { ++drained; };
+    handlers.on_pong = [this](WsConnection&, std::string_view payload) { pong = std::string(payload); };
+    handlers.on_closed = note(server_closed);
+    return handlers;
+  }
+
+  static UniqueFunction<void(WsConnection&, std::uint16_t, std::string_view, bool)> note(Closed& into) {
+    return [&into](WsConnection& connection, std::uint16_t code, std::string_view reason, bool clean) {
+      EXPECT_FALSE(connection.open());
+      ++into.calls;
+      into.code = code;
+      into.reason = std::string(reason);
+      into.clean = clean;
+    };
+  }
+
+  WsConnectResult connect(WsConnectOptions options = {}) {
+    options.proxy = {};
+    WsHandlers handlers;
+    handlers.on_messages = [this](WsConnection&, std::span<const WsMessage> messages) {
+      for (const WsMessage& message : messages) {
+        client_received.emplace_back(message.data);
+      }
+    };
+    handlers.on_pong = [this](WsConnection&, std::string_view payload) { client_pong = std::string(payload); };
+    handlers.on_closed = note(client_closed);
+    std::optional<WsConnectResult> result;
+    const auto attempt = WsClient::connect(loop, url, std::move(options), std::move(handlers),
+                                           [&](WsConnectResult answer) { result = std::move(answer); });
+    EXPECT_FALSE(result.has_value()) << "never inside the call";
+    EXPECT_TRUE(run_until(loop, [&] { return result.has_value(); }));
+    client_side = result->connection;
+    return std::move(*result);
+  }
+
+  // A raw peer that has upgraded.
+  std::unique_ptr<RawPeer> raw(const std::string& after = "") {
+    auto peer = std::make_unique<RawPeer>(info);
+    peer->send(kUpgrade + "\r\n" + after);
+    EXPECT_TRUE(peer->wait_for(loop, "\r\n\r\n"));
+    EXPECT_NE(peer->received().find("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), std::string::npos)
+        << "the example of RFC 6455";
+    peer->received().erase(0, peer->received().find("\r\n\r\n") + 4);
+    return peer;
+  }
+
+  const NetCounters& counters() const { return *server->counters(); }
+
+  Loop loop;
+  WsOptions server_options;
+  std::unique_ptr<HttpServer> server;
+  ListenerInfo info;
+  std::string url;
+  std::shared_ptr<WsConnection> server_side;
+  std::shared_ptr<WsConnection> client_side;
+  std::string accept_error;
+  std::vector<std::string> received;
+  std::vector<std::string> client_received;
+  std::vector<std::size_t> batches;
+  unsigned padding_sum = 0;
+  UniqueFunction<void(WsConnection&)> on_batch;
+  Closed server_closed;
+  Closed client_closed;
+  std::string pong;
+  std::string client_pong;
+  int drained = 0;
+  std::vector<std::shared_ptr<HttpRequest>> held;
+  bool echo = false;
+};
+
+TEST_F(NetWebSocket, EchoesAllSizes) {
+  echo = true;
+  server_options.max_message_bytes = 8 << 20;
+  WsConnectOptions options;
+  options.ws.max_message_bytes = 8 << 20;
+  options.ws.hard_limit_bytes = 64 << 20;
+  const auto result = connect(std::move(options));
+  ASSERT_NE(client_side, nullptr) << result.error.message;
+  EXPECT_EQ(result.http_status, 101);
+  std::vector<std::string> sent;
+  for (const std::size_t size : {0u, 1u, 125u, 126u, 65535u, 65536u, 300'000u, 5'000'000u}) {
+    sent.emplace_back(size, static_cast<char>('a' + sent.size()));
+    EXPECT_NE(client_side->send(SharedBuffer::copy(sent.back()), false), WsSend::kClosed);
+  }
+  ASSERT_TRUE(run_until(loop, [&] { return client_received.size() == sent.size(); }));
+  EXPECT_EQ(client_received, sent);
+}
+
+TEST_F(NetWebSocket, OneReadIsOneBatchAndOneTurnIsOneAnswer) {
+  echo = true;
+  std::string frames;
+  for (int i = 0; i < 500; ++i) {
+    frames += client_frame(0x81, "message " + std::to_string(i));
+  }
+  const auto peer = raw(frames);
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == 500; }));
+  EXPECT_EQ(batches.size(), 1u) << "frames that came with the upgrade are one batch";
+  const std::uint64_t sent_before = counters().ws_messages_sent.value();
+  peer->send(frames);
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == 1000; }));
+  EXPECT_EQ(batches.size(), 2u);
+  ASSERT_TRUE(
+      run_until(loop, [&] { return peer->poll() || counters().ws_messages_sent.value() == sent_before + 500; }));
+  ASSERT_TRUE(peer->wait_for(loop, "message 499"));
+}
+
+TEST_F(NetWebSocket, FragmentsByteByByteWithPingBetween) {
+  const auto peer = raw();
+  const std::string bytes = client_frame(0x01, "Hel") + client_frame(0x89, "p") + client_frame(0x80, "lo");
+  for (const char c : bytes) {
+    peer->send({&c, 1});
+    loop.run_once(1);
+  }
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == 1; }));
+  EXPECT_EQ(received[0], "Hello");
+  ASSERT_TRUE(peer->wait_for(loop, std::string("\x8A\x01p", 3)));
+}
+
+TEST_F(NetWebSocket, RefusesBadUpgrades) {
+  const auto answer = [&](const std::string& request) {
+    RawPeer peer(info);
+    peer.send(request);
+    EXPECT_TRUE(peer.wait_end(loop));
+    return peer.received();
+  };
+  EXPECT_EQ(answer("GET /ws HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").substr(9, 3), "400");
+  std::string bad_version = kUpgrade + "\r\n";
+  bad_version.replace(bad_version.find("13"), 2, "12");
+  const std::string outdated = answer(bad_version);
+  EXPECT_EQ(outdated.substr(9, 3), "426");
+  EXPECT_NE(outdated.find("Sec-WebSocket-Version: 13"), std::string::npos);
+  std::string bad_key = kUpgrade + "\r\n";
+  bad_key.replace(bad_key.find("dGhl"), 4, "!!!!");
+  EXPECT_EQ(answer(bad_key).substr(9, 3), "400");
+  EXPECT_EQ(answer("POST" + kUpgrade.substr(3) + "\r\n").substr(9, 3), "400");
+  EXPECT_EQ(counters().ws_refused.value(), 4u);
+  EXPECT_NE(accept_error, "");
+}
+
+TEST_F(NetWebSocket, ViolationsCloseWithTheirCode) {
+  server_options.max_message_bytes = 1000;
+  struct Case {
+    std::string bytes;
+    std::uint16_t code;
+    const Counter NetCounters::* counter;
+  };
+  const Case cases[] = {
+      {client_frame(0x83, "x"), 1002, &NetCounters::ws_protocol_errors},
+      {client_frame(0x81, "\xFF"), 1007, &NetCounters::ws_invalid_text},
+      {client_frame(0x82, std::string(1001, 'x')), 1009, &NetCounters::ws_message_too_big},
+  };
+  int calls = 0;
+  for (const Case& bad : cases) {
+    const auto peer = raw();
+    peer->send(client_frame(0x81, "good") + bad.bytes + std::string(200'000, 'x'));
+    ASSERT_TRUE(peer->wait_end(loop)) << bad.code;
+    EXPECT_FALSE(peer->reset()) << "the close frame must arrive although more was sent";
+    ASSERT_GE(peer->received().size(), 4u);
+    EXPECT_EQ(static_cast<std::uint8_t>(peer->received()[0]), 0x88);
+    const int code =
+        static_cast<std::uint8_t>(peer->received()[2]) << 8 | static_cast<std::uint8_t>(peer->received()[3]);
+    EXPECT_EQ(code, bad.code);
+    EXPECT_EQ(server_closed.code, bad.code);
+    EXPECT_FALSE(server_closed.clean);
+    EXPECT_EQ(server_closed.calls, ++calls);
+    EXPECT_EQ((counters().*bad.counter).value(), 1u);
+  }
+  EXPECT_EQ(received.size(), 3u) << "what came before the violation was delivered";
+}
+
+TEST_F(NetWebSocket, ServerCloses) {
+  connect();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  server_side->send_text("last words");
+  server_side->close(4001, "session replaced");
+  EXPECT_EQ(server_side->send_text("too late"), WsSend::kClosed);
+  EXPECT_EQ(server_closed.calls, 0) << "never inside the call";
+  ASSERT_TRUE(run_until(loop, [&] { return client_closed.calls == 1 && server_closed.calls == 1; }));
+  EXPECT_EQ(client_received, std::vector<std::string>{"last words"});
+  EXPECT_EQ(client_closed.code, 4001);
+  EXPECT_EQ(client_closed.reason, "session replaced");
+  EXPECT_TRUE(client_closed.clean);
+  EXPECT_EQ(server_closed.code, 4001);
+  EXPECT_TRUE(server_closed.clean);
+}
+
+TEST_F(NetWebSocket, ClientClosesAndBothClose) {
+  connect();
+  client_side->close(1000, "");
+  ASSERT_TRUE(run_until(loop, [&] { return client_closed.calls == 1 && server_closed.calls == 1; }));
+  EXPECT_EQ(server_closed.code, 1000);
+  EXPECT_TRUE(server_closed.clean && client_closed.clean);
+  server_side = nullptr;
+  connect();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  client_side->close(4002, "a");
+  server_side->close(4003, "b");
+  ASSERT_TRUE(run_until(loop, [&] { return client_closed.calls == 2 && server_closed.calls == 2; }));
+  EXPECT_TRUE(server_closed.clean && client_closed.clean);
+}
+
+TEST_F(NetWebSocket, PeerThatVanishes) {
+  {
+    const auto peer = raw(client_frame(0x81, "hi").substr(0, 4));  // dies inside a frame
+    ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  }
+  ASSERT_TRUE(run_until(loop, [&] { return server_closed.calls == 1; }));
+  EXPECT_EQ(server_closed.code, kWsCloseAbnormal);
+  EXPECT_FALSE(server_closed.clean);
+}
+
+TEST_F(NetWebSocket, CloseWithoutAnAnswerTimesOut) {
+  server_options.close_timeout_ms = 40;
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  server_side->close(1001, "bye");
+  ASSERT_TRUE(run_until(loop, [&] { return server_closed.calls == 1; }));
+  EXPECT_EQ(server_closed.code, kWsCloseAbnormal);
+  EXPECT_EQ(counters().ws_close_timeouts.value(), 1u);
+}
+
+TEST_F(NetWebSocket, TerminateInsideTheHandler) {
+  on_batch = [](WsConnection& connection) { connection.terminate(); };
+  const auto peer = raw();
+  peer->send(client_frame(0x81, "a") + client_frame(0x88, ""));
+  ASSERT_TRUE(run_until(loop, [&] { return server_closed.calls == 1; }));
+  EXPECT_EQ(server_closed.code, kWsCloseAbnormal);
+  EXPECT_TRUE(peer->wait_end(loop));
+}
+
+TEST_F(NetWebSocket, HandlersCanBeReplacedInsideTheHandler) {
+  std::vector<std::string> second;
+  on_batch = [&](WsConnection& connection) {
+    WsHandlers handlers;
+    handlers.on_messages = [&second](WsConnection&, std::span<const WsMessage> messages) {
+      second.emplace_back(messages[0].data);
+    };
+    connection.set_handlers(std::move(handlers));
+  };
+  const auto peer = raw(client_frame(0x81, "hello"));
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == 1; }));
+  peer->send(client_frame(0x81, "next"));
+  ASSERT_TRUE(run_until(loop, [&] { return second.size() == 1; }));
+  EXPECT_EQ(received.size(), 1u);
+}
+
+TEST_F(NetWebSocket, PingsBothWays) {
+  connect();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  EXPECT_TRUE(server_side->send_ping("from server"));
+  EXPECT_TRUE(client_side->send_ping("from client"));
+  ASSERT_TRUE(run_until(loop, [&] { return !pong.empty() && !client_pong.empty(); }));
+  EXPECT_EQ(pong, "from server");
+  EXPECT_EQ(client_pong, "from client");
+  EXPECT_GT(server_side->last_receive_ns(), Loop::now_ns() - 5'000'000'000);
+}
+
+TEST_F(NetWebSocket, WatermarksAndDrain) {
+  server_options.high_watermark_bytes = 1 << 20;
+  server_options.low_watermark_bytes = 64 << 10;
+  server_options.hard_limit_bytes = 64 << 20;
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  const auto payload = SharedBuffer::adopt(std::string(100'000, 'p'));
+  int sent = 0;
+  WsSend state = WsSend::kOk;
+  while (state == WsSend::kOk && sent < 1000) {
+    state = server_side->send(payload, false);
+    ++sent;
+    loop.run_once(0);
+  }
+  EXPECT_EQ(state, WsSend::kPaused);
+  EXPECT_GE(server_side->buffered_bytes(), 1u << 20);
+  EXPECT_GT(payload.use_count(), 5u) << "queued by reference";
+  EXPECT_EQ(drained, 0);
+  ASSERT_TRUE(run_until(loop, [&] { return peer->poll() || drained == 1; }));
+  ASSERT_TRUE(run_until(
+      loop, [&] { return peer->poll() || peer->received().size() >= static_cast<std::size_t>(sent) * 100'010; }));
+  EXPECT_EQ(payload.use_count(), 1u);
+}
+
+TEST_F(NetWebSocket, SlowConsumerIsClosedAndCounted) {
+  server_options.hard_limit_bytes = 4 << 20;
+  server_options.slow_consumer_code = kWsClosePolicy;
+  server_options.close_timeout_ms = 300;
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  const auto payload = SharedBuffer::adopt(std::string(500'000, 'p'));
+  int sent = 0;
+  while (server_side->send(payload, false) != WsSend::kClosed && sent < 1000) {
+    ++sent;
+    loop.run_once(0);
+  }
+  EXPECT_LT(sent, 1000);
+  EXPECT_EQ(counters().ws_slow_consumers.value(), 1u);
+  EXPECT_LE(payload.use_count(), 3u) << "what had not begun to leave was dropped";
+  ASSERT_TRUE(run_until(loop, [&] { return peer->poll() || server_closed.calls == 1; }));
+  EXPECT_EQ(server_closed.code, kWsClosePolicy);
+  EXPECT_FALSE(server_closed.clean);
+  peer->wait_end(loop);
+  const std::string tail = peer->received().substr(peer->received().size() - 17);
+  EXPECT_EQ(tail, std::string("\x88\x0F\x03\xF0", 4) + "slow consumer") << "framing stays intact up to the close frame";
+}
+
+TEST_F(NetWebSocket, PausedReadingHoldsMessagesBack) {
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  server_side->pause_reading(true);
+  peer->send(client_frame(0x81, "later"));
+  for (int i = 0; i < 5; ++i) {
+    loop.run_once(1);
+  }
+  EXPECT_TRUE(received.empty());
+  server_side->pause_reading(false);
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == 1; }));
+}
+
+TEST_F(NetWebSocket, SubprotocolAndHeaders) {
+  server_options.subprotocol = "mesh.v1";
+  server_options.response_headers.add("X-Broker", "one");
+  WsConnectOptions options;
+  options.subprotocols = {"other", "mesh.v1"};
+  const auto result = connect(std::move(options));
+  ASSERT_NE(client_side, nullptr) << result.error.message;
+  EXPECT_EQ(client_side->subprotocol(), "mesh.v1");
+  EXPECT_EQ(result.response_headers.get("x-broker"), "one");
+  client_side->terminate();
+  const auto refused = connect();
+  EXPECT_EQ(refused.connection, nullptr);
+  EXPECT_EQ(refused.http_status, 400);
+}
+
+TEST_F(NetWebSocket, ConnectFailuresAreTold) {
+  url = "ws://127.0.0.1:1/";
+  auto result = connect();
+  EXPECT_EQ(result.error.code, ErrorCode::kIo);
+  EXPECT_EQ(result.http_status, 0);
+  url = "http://127.0.0.1/";
+  EXPECT_EQ(connect().error.code, ErrorCode::kInvalid);
+  url = "ws://127.0.0.1:" + std::to_string(info.port) + "/ws";
+  WsConnectOptions options;
+  options.headers.add("X", "a\nb");
+  EXPECT_EQ(connect(std::move(options)).error.code, ErrorCode::kInvalid);
+}
+
+TEST_F(NetWebSocket, SilentServerTimesOutAndCancelIsSilent) {
+  HttpServer silent(loop, {}, [this](std::shared_ptr<HttpRequest> request) { held.push_back(std::move(request)); });
+  const auto opened = silent.listen_tcp({});
+  ASSERT_TRUE(opened.ok());
+  url = "ws://127.0.0.1:" + std::to_string(opened->port) + "/";
+  WsConnectOptions options;
+  options.handshake_timeout_ms = 40;
+  EXPECT_EQ(connect(std::move(options)).error.code, ErrorCode::kBusy);
+  bool called = false;
+  const auto attempt =
+      WsClient::connect(loop, url, WsConnectOptions{}, WsHandlers{}, [&](WsConnectResult) { called = true; });
+  loop.run_once(5);
+  attempt->cancel();
+  for (int i = 0; i < 5; ++i) {
+    loop.run_once(1);
+  }
+  EXPECT_FALSE(called);
+  held.clear();
+}
+
+// The figures of the design: at most 4 KiB of heap per idle server-side connection.
+TEST_F(NetWebSocket, IdleConnectionsAreSmall) {
+  constexpr std::size_t kPeers = 1000;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 4096);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  std::vector<std::unique_ptr<RawPeer>> peers;
+  for (int i = 0; i < 20; ++i) {  // warm the pools
+    peers.push_back(raw(client_frame(0x81, "hello")));
+  }
+  loop.run_once(1);
+  for (std::size_t i = 0; i < kPeers; ++i) {
+    peers.push_back(std::make_unique<RawPeer>(info));
+    ASSERT_TRUE(peers.back()->connected());
+  }
+  const std::size_t before_connections = mallinfo2().uordblks;
+  for (std::size_t i = 20; i < peers.size(); ++i) {
+    peers[i]->send(kUpgrade + "\r\n" + client_frame(0x81, "hello"));
+  }
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == kPeers + 20; }));
+  loop.run_once(1);
+  const std::size_t used = mallinfo2().uordblks;
+  const double each = (static_cast<double>(used) - static_cast<double>(before_connections)) / kPeers;
+  std::printf(
+      "[ FIGURE   ] idle WebSocket connection: %.0f bytes of heap (accept queue to idle, one message handled)\n", each);
+  EXPECT_LE(each, 4096.0);
+  server_closed.calls = 0;
+  peers.clear();
+  ASSERT_TRUE(run_until(loop, [&] { return counters().ws_open.value() == 0; }));
+}
+
+TEST_F(NetWebSocket, EchoSpeed) {
+  echo = true;
+  connect();
+  ASSERT_NE(client_side, nullptr);
+  constexpr std::size_t kMessages = 200'000;
+  constexpr std::size_t kWindow = 512;
+  const auto payload = SharedBuffer::adopt(std::string(64, 'm'));
+  received.reserve(kMessages);
+  client_received.reserve(kMessages);
+  std::size_t sent = 0;
+  const std::int64_t begin = Loop::now_ns();
+  while (client_received.size() < kMessages) {
+    while (sent < kMessages && sent - client_received.size() < kWindow) {
+      client_side->send(payload, true);
+      ++sent;
+    }
+    loop.run_once(10);
+    ASSERT_LT(Loop::now_ns() - begin, 30'000'000'000);
+  }
+  const double seconds = static_cast<double>(Loop::now_ns() - begin) / 1e9;
+  std::printf("[ FIGURE   ] echo of 64-byte messages, client and server on one loop: %.0f msg/s\n",
+              kMessages / seconds);
+}
+
+}  // namespace
+}  // namespace cm::net
