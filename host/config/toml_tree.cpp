@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <tuple>
 
 namespace cm::config {
 namespace {
@@ -93,8 +94,10 @@ TomlNode convert(const toml::node& node, const std::shared_ptr<const std::string
       key_where = key_where.line == 0 ? child.where : key_where;
       entries.push_back({std::string(key.str()), key_where, std::move(child)});
     }
-    std::stable_sort(entries.begin(), entries.end(), [](const TomlEntry& a, const TomlEntry& b) {
-      return std::tie(a.key_where.line, a.key_where.column) < std::tie(b.key_where.line, b.key_where.column);
+    // Keys of one dotted header share a position; the name decides then, so that the order is always the same.
+    std::sort(entries.begin(), entries.end(), [](const TomlEntry& left, const TomlEntry& right) {
+      return std::tie(left.key_where.line, left.key_where.column, left.key) <
+             std::tie(right.key_where.line, right.key_where.column, right.key);
     });
     out.value = std::move(entries);
   } else if (const auto* array = node.as_array()) {
