@@ -7,12 +7,15 @@
 
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
-#ifdef CM_HAVE_CLI
-#include "cli/verbs.hpp"
-#endif
-#ifdef CM_HAVE_SIM
-#include "sim/verbs.hpp"
-#endif
+
+// The hooks of the rooms that add verbs of their own; they are called only when the room is linked. The answer of a
+// verb goes to `exit_code`, which is otherwise left alone.
+namespace cm::cli {
+void add_verbs(CLI::App& app, int& exit_code);
+}
+namespace cm::sim {
+void add_verbs(CLI::App& app, int& exit_code);
+}
 
 namespace {
 

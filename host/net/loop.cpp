@@ -256,8 +256,8 @@ void Loop::run() {
 }
 
 void Loop::stop() {
-  core_->reactor().stop_requested.store(true);
-  post([] {});
+  // Posted, so that everything posted before it still runs.
+  post([this] { core_->reactor().stop_requested.store(true); });
 }
 
 void Loop::run_once(std::uint64_t wait_ms) {

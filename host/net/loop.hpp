@@ -53,7 +53,8 @@ class Loop {
 
   // [any, one thread at a time] Runs turns until stop(). May be called again after it returned.
   void run();
-  // [any] Makes run() return after the current turn. When called before run(), the next run() returns after one turn.
+  // [any] Makes run() return after the turn in which everything posted before this call has run. When called before
+  // run(), the next run() returns after one such turn.
   void stop();
   // [loop] Runs one turn, waiting at most `wait_ms` for something to do. For tests and blocking facades.
   void run_once(std::uint64_t wait_ms);

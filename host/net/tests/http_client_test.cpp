@@ -47,11 +47,20 @@ class ScriptedServer {
     if (peer < 0) {
       return;
     }
+    // The client lives on this very loop, so waiting for its request must not block.
+    const auto id = std::make_shared<WatchId>();
+    *id = *loop_.watch_fd(peer, {.readable = true}, [this, peer, id](FdInterest) {
+      loop_.unwatch_fd(*id);
+      answer(peer);
+    });
+  }
+
+  void answer(int peer) {
     char buffer[8192];
-    const ssize_t got = ::recv(peer, buffer, sizeof buffer, 0);  // the client writes at once on connecting
+    const ssize_t got = ::recv(peer, buffer, sizeof buffer, 0);
     requests.emplace_back(buffer, static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-    const std::string& answer = answers_[std::min(requests.size(), answers_.size()) - 1];
-    (void)::send(peer, answer.data(), answer.size(), MSG_NOSIGNAL);
+    const std::string& text = answers_[std::min(requests.size(), answers_.size()) - 1];
+    (void)::send(peer, text.data(), text.size(), MSG_NOSIGNAL);
     ::close(peer);
   }
 
@@ -338,7 +347,8 @@ class TinyProxy {
   TinyProxy(const TinyProxy&) = delete;
   TinyProxy& operator=(const TinyProxy&) = delete;
   std::uint16_t port = 0;
-  std::string head;  // read it after the request has ended
+  std::string head;  // complete once `ready`
+  std::atomic<bool> ready{false};
 
  private:
   void run() {
@@ -350,6 +360,7 @@ class TinyProxy {
     while (head.find("\r\n\r\n") == std::string::npos && ::recv(peer, &byte, 1, 0) == 1) {
       head.push_back(byte);
     }
+    ready = true;
     (void)::send(peer, answer_.data(), answer_.size(), MSG_NOSIGNAL);
     if (head.substr(0, 8) == "CONNECT " && answer_.find(" 200 ") != std::string::npos) {
       const std::string target = head.substr(8, head.find(' ', 8) - 8);
@@ -390,6 +401,7 @@ TEST_F(NetHttpClient, PlainHttpThroughAProxyUsesTheAbsoluteForm) {
   const auto answer = send(get("http://target.invalid/path"));
   ASSERT_TRUE(answer.ok()) << answer.error().message;
   EXPECT_EQ(answer->body.view(), "proxy");
+  ASSERT_TRUE(proxy.ready);
   EXPECT_EQ(proxy.head.substr(0, 35), "GET http://target.invalid/path HTTP");
   EXPECT_NE(proxy.head.find("Proxy-Authorization: Basic dXNlcjpwdw=="), std::string::npos);
 }
@@ -410,6 +422,7 @@ TEST_F(NetHttpClient, WebSocketThroughAProxyUsesATunnel) {
     const auto attempt = WsClient::connect(loop, "ws" + base.substr(4) + "/ws", std::move(options), std::move(handlers),
                                            [&](WsConnectResult answer) { result = std::move(answer); });
     ASSERT_TRUE(run_until(loop, [&] { return result.has_value(); }));
+    ASSERT_TRUE(proxy.ready);
     EXPECT_EQ(proxy.head.substr(0, 18), "CONNECT 127.0.0.1:");
     EXPECT_EQ(result->connection != nullptr, allowed) << result->error.message;
     if (allowed) {

@@ -1,4 +1,4 @@
-#include "sim/verb.hpp"
+#include "sim/verbs.hpp"
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
