@@ -84,9 +84,9 @@ typedef struct cm_hbuf {
 /* A callback into the plugin: `user` belongs to the plugin and is handed back untouched. */
 typedef void (*cm_callback)(void* user) CM_NOEXCEPT;
 
-/* True when the table behind `table` is new enough to contain `function`. */
+/* True when the table behind `table` (not null) is new enough to contain `function`. */
 #define CM_HAS_FUNCTION(table, type, function) \
-  ((table) != NULL && (table)->size >= offsetof(type, function) + sizeof((table)->function))
+  ((table)->size >= offsetof(type, function) + sizeof((table)->function))
 
 #ifdef __cplusplus
 }
