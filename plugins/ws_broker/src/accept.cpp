@@ -1,0 +1,506 @@
+#include "plugins/ws_broker/src/accept.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plugins/ws_broker/src/shared_frame.hpp"
+#include "protocol/encoding.hpp"
+#include "protocol/ids.hpp"
+#include "protocol/object_writer.hpp"
+#include "protocol/wire_write.hpp"
+
+namespace cm::broker {
+
+namespace {
+
+constexpr std::size_t kChargedIdsMax = 65'536;
+constexpr std::int64_t kDayMs = 86'400'000;
+
+std::string id_key(std::string_view scope, std::string_view client_message_id) {
+  std::string key(scope);
+  key += '\0';
+  key += client_message_id;
+  return key;
+}
+
+std::string whole(double number) {
+  return std::to_string(static_cast<std::int64_t>(std::llround(number)));
+}
+
+Refusal storage_refusal() {
+  return Refusal{"storage unavailable: the message was not accepted, send it again", protocol::kAckStorage, "storage",
+                 true, AcceptPipeline::kStorageRetryMs};
+}
+
+Refusal no_peer_refusal() {
+  return Refusal{"no connected peer for target (not online, or targetSpec is your own key without another session)",
+                 protocol::kAckNoRecipient, "no_recipient", false, std::nullopt};
+}
+
+Refusal topic_refusal() {
+  return Refusal{"not found: this broker does not serve topics", protocol::kAckNotFound, "unsupported", false,
+                 std::nullopt};
+}
+
+std::string_view destination_kind(std::string_view target_spec) {
+  const protocol::TargetSpec target = protocol::classify_target(target_spec);
+  const bool topic = target.kind == protocol::TargetKind::kTopic;
+  return protocol::to_string(topic ? protocol::DestinationKind::kTopic : protocol::DestinationKind::kDm);
+}
+
+}  // namespace
+
+AcceptPipeline::AcceptPipeline(Context& context, Delivery& delivery, AuditLog& audit, HookChain& hooks,
+                               FindConnection find)
+    : context_(context), delivery_(delivery), audit_(audit), hooks_(hooks), find_connection_(std::move(find)) {}
+
+void AcceptPipeline::open(std::int64_t last_seq) {
+  next_seq_ = last_seq + 1;
+  const Options& options = context_.options;
+  buckets_ = std::make_unique<protocol::KeyedBuckets>(
+      protocol::BucketOptions{options.rate_limit_burst, options.rate_limit_per_min});
+  charged_ = std::make_unique<LruMap<bool>>(kChargedIdsMax);
+  committed_ids_ = std::make_unique<LruMap<DedupeRecord>>(options.dedupe_cache_entries);
+}
+
+// --- parse, authorise -----------------------------------------------------------------------------------------------
+
+void AcceptPipeline::handle_send(Connection& connection, const protocol::FrameReader& reader) {
+  const std::string id(reader.id());
+  auto send = reader.send();
+  if (!send.ok()) {
+    context_.metrics.messages_rejected.add("parse_or_handler");
+    connection.reply(refused_ack(
+        id, Refusal{"invalid send: " + send.error().message, protocol::kAckInvalid, "", false, std::nullopt}, {}));
+    return;
+  }
+  SendRequestPtr request = parse(connection, *send);
+  ++pending_;
+  if (pending_ > kPendingMax) {
+    refuse(*request, storage_refusal());
+    leave();
+    return;
+  }
+  begin(std::move(request));
+}
+
+SendRequestPtr AcceptPipeline::parse(Connection& connection, const protocol::SendView& send) {
+  const Presence& presence = *connection.presence;
+  auto request = std::make_unique<SendRequest>();
+  request->connection = connection.number();
+  request->ticket = connection.reserve();
+  request->ack_id = send.id;
+  request->mesh = presence.mesh;
+  request->sender = presence.member;
+  request->sender_name = presence.display_name;
+  request->started_us = context_.host.monotonic_us();
+  if (send.reply_to_id) {
+    request->reply_to_id = std::string(*send.reply_to_id);
+  }
+  request->message = std::make_shared<Message>();
+  Message& message = *request->message;
+  message.mesh_id = presence.mesh->id;
+  message.sender_member_id = presence.member->id;
+  message.sender_pubkey = presence.routing_key();
+  message.sender_presence = presence.number;
+  message.target_spec = send.target_spec;
+  message.priority = send.priority;
+  message.nonce = send.nonce;
+  message.ciphertext = send.ciphertext;
+  message.client_message_id = send.client_message_id.value_or(std::string_view());
+  message.request_fingerprint = send.request_fingerprint.value_or(std::string_view());
+  const auto given = protocol::parse_fingerprint(message.request_fingerprint);
+  request->fingerprint = given ? *given : surrogate_fingerprint(message);
+  return request;
+}
+
+void AcceptPipeline::begin(SendRequestPtr request) {
+  if (answer_repeat(request)) {
+    return;
+  }
+  if (const std::optional<Refusal> refusal = check_limits(*request)) {
+    refuse_unless_repeat(std::move(request), *refusal);
+    return;
+  }
+  const std::string& client_id = request->message->client_message_id;
+  if (!client_id.empty()) {
+    in_flight_.emplace(id_key(request->mesh->id, client_id), std::vector<SendRequestPtr>());
+  }
+  if (hooks_.empty()) {
+    store(std::move(request));
+  } else {
+    run_hooks(std::move(request));
+  }
+}
+
+// --- B0 -------------------------------------------------------------------------------------------------------------
+
+// True when the request was answered, or waits for a send with the same id; before any limit can refuse it.
+bool AcceptPipeline::answer_repeat(SendRequestPtr& request) {
+  const std::string& client_id = request->message->client_message_id;
+  if (client_id.empty()) {
+    return false;
+  }
+  const std::string key = id_key(request->mesh->id, client_id);
+  if (const DedupeRecord* record = committed_ids_->find(key)) {
+    const bool same = is_same_send(*request, *record);
+    (same ? context_.metrics.dedupe_hits : context_.metrics.dedupe_mismatches).add();
+    reply(*request, repeated_ack(*request, *record));
+    leave();
+    return true;
+  }
+  const auto flying = in_flight_.find(key);
+  if (flying == in_flight_.end()) {
+    return false;
+  }
+  flying->second.push_back(std::move(request));
+  return true;
+}
+
+// A send that would be refused may still be the repetition of one that was accepted long ago: the table decides, or
+// sender and broker would disagree for ever.
+void AcceptPipeline::refuse_unless_repeat(SendRequestPtr request, Refusal refusal) {
+  if (request->message->client_message_id.empty()) {
+    refuse(*request, refusal);
+    leave();
+    return;
+  }
+  auto found = std::make_shared<std::optional<DedupeRecord>>();
+  const std::shared_ptr<SendRequest> shared(std::move(request));
+  context_.storage.read(
+      [sql = context_.sql, mesh_id = shared->mesh->id, client_id = shared->message->client_message_id,
+       found](SqlTransaction& tx) {
+        auto record = sql->find_dedupe(tx, mesh_id, client_id);
+        if (!record.ok()) {
+          return Status(record.error());
+        }
+        *found = std::move(*record);
+        return Status();
+      },
+      [this, shared, found, refusal = std::move(refusal)](Status status) {
+        if (!status.ok()) {
+          refuse(*shared, storage_refusal());
+        } else if (found->has_value()) {
+          const bool same = is_same_send(*shared, **found);
+          (same ? context_.metrics.dedupe_hits : context_.metrics.dedupe_mismatches).add();
+          reply(*shared, repeated_ack(*shared, **found));
+        } else {
+          refuse(*shared, refusal);
+        }
+        leave();
+      });
+}
+
+// --- B1 -------------------------------------------------------------------------------------------------------------
+
+std::optional<Refusal> AcceptPipeline::check_limits(SendRequest& request) {
+  if (auto refusal = consume_rate(request)) {
+    return refusal;
+  }
+  const Message& message = *request.message;
+  const std::size_t bytes = message.ciphertext.size() + message.nonce.size() + message.target_spec.size();
+  if (bytes > context_.options.max_message_bytes) {
+    // Measured as JavaScript measures texts, which is never more than the bytes.
+    const std::size_t units = protocol::utf16_length(message.ciphertext) + protocol::utf16_length(message.nonce) +
+                              protocol::utf16_length(message.target_spec);
+    if (units > context_.options.max_message_bytes) {
+      context_.metrics.rate_then_refused.add();
+      return Refusal{"payload too large: " + std::to_string(units) +
+                         " bytes > MAX_MESSAGE_BYTES=" + std::to_string(context_.options.max_message_bytes),
+                     protocol::kAckPayloadTooLarge, "too_large", false, std::nullopt};
+    }
+  }
+  Connection* connection = find_connection_(request.connection);
+  const RouteInput input{request.mesh, connection->presence, message.target_spec, context_.wall_ms(),
+                         context_.options.session_retention_ms};
+  request.route = find_route(input);
+  if (request.route.fault == RouteFault::kNone) {
+    return std::nullopt;
+  }
+  context_.metrics.rate_then_refused.add();
+  return request.route.fault == RouteFault::kTopic ? topic_refusal() : no_peer_refusal();
+}
+
+std::optional<Refusal> AcceptPipeline::consume_rate(const SendRequest& request) {
+  const std::int64_t now_ms = context_.now_ms();
+  const std::string& member_id = request.sender->id;
+  const std::string& client_id = request.message->client_message_id;
+  const std::string charge = client_id.empty() ? std::string() : id_key(member_id, client_id);
+  if (!charge.empty() && charged_->find(charge) != nullptr) {
+    return std::nullopt;
+  }
+  if (buckets_->take(member_id, now_ms)) {
+    if (!charge.empty()) {
+      charged_->put(charge, true);
+    }
+    return std::nullopt;
+  }
+  return Refusal{"rate_limit: max " + whole(context_.options.rate_limit_per_min) + " msg/min (burst " +
+                     whole(context_.options.rate_limit_burst) + ") — slow down",
+                 protocol::kAckRateLimited, "rate_limit", true, buckets_->retry_after_ms(member_id, now_ms)};
+}
+
+// --- hooks ----------------------------------------------------------------------------------------------------------
+
+void AcceptPipeline::run_hooks(SendRequestPtr request) {
+  const std::uint64_t connection = request->connection;
+  auto& line = at_hooks_[connection];
+  line.push_back(std::move(request));
+  if (line.size() == 1) {
+    run_next_hook(connection);
+  }
+}
+
+void AcceptPipeline::run_next_hook(std::uint64_t connection) {
+  const auto line = at_hooks_.find(connection);
+  if (line == at_hooks_.end()) {
+    return;
+  }
+  if (line->second.empty()) {
+    at_hooks_.erase(line);
+    return;
+  }
+  const SendRequest& request = *line->second.front();
+  const Message& message = *request.message;
+  std::string facts;
+  protocol::ObjectWriter object(facts);
+  object.text("mesh", message.mesh_id);
+  object.text("sender", message.sender_pubkey);
+  object.text("target", message.target_spec);
+  object.text("priority", protocol::to_string(message.priority));
+  object.integer("bytes", static_cast<std::int64_t>(message.ciphertext.size()));
+  object.close();
+  hooks_.run("broker.accept", std::move(facts), message.ciphertext, [this, connection](HookOutcome outcome) {
+    auto& waiting = at_hooks_[connection];
+    SendRequestPtr first = std::move(waiting.front());
+    waiting.pop_front();
+    if (outcome.allowed) {
+      if (outcome.payload) {
+        first->message->ciphertext = std::move(*outcome.payload);
+      }
+      store(std::move(first));
+      context_.host.post([this] { flush(); });
+    } else {
+      const Refusal refusal{"forbidden: " + outcome.text, protocol::kAckForbidden, "hook_denied", false, std::nullopt};
+      refuse(*first, refusal);
+      settle_waiting(*first, nullptr, refusal);
+      leave();
+    }
+    run_next_hook(connection);
+  });
+}
+
+// --- B2 and B3 ------------------------------------------------------------------------------------------------------
+
+void AcceptPipeline::store(SendRequestPtr request) {
+  Message& message = *request->message;
+  message.seq = next_seq_++;
+  message.created_at_ms = context_.wall_ms();
+  message.id = context_.ids.next(message.created_at_ms, context_.random);
+  unsettled_.insert(unsettled_.end(), message.seq);
+  if (!batch_) {
+    batch_ = std::make_shared<std::vector<SendRequestPtr>>();
+  }
+  batch_->push_back(std::move(request));
+  if (batch_->size() >= kBatchMax) {
+    flush();
+  }
+}
+
+namespace {
+
+// On the storage's thread: the rows of one message, or the record of the id that is taken.
+Status write_accept(SqlTransaction& tx, const StoreSql& sql, SendRequest& request,
+                    std::optional<std::int64_t> dedupe_retention_ms) {
+  const Message& message = *request.message;
+  AcceptRows rows;
+  rows.message = &message;
+  rows.fingerprint = request.fingerprint;
+  rows.destination_kind = destination_kind(message.target_spec);
+  rows.destination_ref = message.target_spec;
+  if (dedupe_retention_ms) {
+    rows.dedupe_expires_at_ms = message.created_at_ms + *dedupe_retention_ms;
+  }
+  rows.deliveries.reserve(request.route.recipients.size());
+  for (const Recipient& recipient : request.route.recipients) {
+    // Ids of members never change, so that reading one beside the loop is safe.
+    rows.deliveries.push_back(DeliveryRow{recipient.member->id, recipient.key});
+  }
+  auto existing = sql.accept(tx, rows);
+  if (!existing.ok()) {
+    return existing.error();
+  }
+  request.existing = std::move(*existing);
+  return {};
+}
+
+}  // namespace
+
+void AcceptPipeline::flush() {
+  if (!batch_) {
+    return;
+  }
+  Batch batch;
+  batch.swap(batch_);
+  std::optional<std::int64_t> dedupe_retention_ms;
+  if (!context_.options.dedupe_permanent) {
+    dedupe_retention_ms = context_.options.dedupe_retention_days * kDayMs;
+  }
+  context_.storage.submit(
+      [sql = context_.sql, batch, dedupe_retention_ms](SqlTransaction& tx) {
+        for (const SendRequestPtr& request : *batch) {
+          Status status = write_accept(tx, *sql, *request, dedupe_retention_ms);
+          if (!status.ok()) {
+            return status;
+          }
+        }
+        return Status();
+      },
+      [this, batch](Status status) { committed(batch, status); });
+}
+
+// --- ack, route -----------------------------------------------------------------------------------------------------
+
+void AcceptPipeline::committed(const Batch& batch, const Status& status) {
+  context_.metrics.db_healthy.set(status.ok() ? 1 : 0);
+  if (!status.ok()) {
+    context_.host.log(LogLevel::kError, "messages could not be stored and were refused",
+                      {{"error", status.error().message}, {"messages", batch->size()}});
+  }
+  for (const SendRequestPtr& request : *batch) {
+    unsettled_.erase(request->message->seq);
+    finish(*request, status);
+  }
+  delivery_.drain_touched();
+  for (std::size_t i = 0; i < batch->size(); ++i) {
+    leave();
+  }
+}
+
+void AcceptPipeline::finish(SendRequest& request, const Status& status) {
+  const Message& message = *request.message;
+  if (!status.ok()) {
+    refuse(request, storage_refusal());
+    settle_waiting(request, nullptr, storage_refusal());
+    return;
+  }
+  if (request.existing) {
+    const bool same = is_same_send(request, *request.existing);
+    (same ? context_.metrics.dedupe_hits : context_.metrics.dedupe_mismatches).add();
+    reply(request, repeated_ack(request, *request.existing));
+    settle_waiting(request, &*request.existing, storage_refusal());
+    return;
+  }
+  reply(request, accepted_ack(request));
+  const DedupeRecord record{message.sender_member_id, message.id, request.fingerprint, message.created_at_ms, true};
+  settle_waiting(request, &record, storage_refusal());
+  context_.metrics.accept_latency_us.observe(context_.host.monotonic_us() - request.started_us);
+  context_.metrics.messages_routed.add(protocol::to_string(message.priority));
+  if (context_.options.audit_messages) {
+    protocol::JsonValue payload;
+    payload.set("targetSpec", protocol::JsonValue(message.target_spec));
+    payload.set("priority", protocol::JsonValue(protocol::to_string(message.priority)));
+    audit_.append(*request.mesh, "message_sent", request.sender, payload);
+  }
+  route(request);
+}
+
+// Answers the sends that came with the same id meanwhile. `record`: what the id stands for now; null: for nothing, and
+// they are refused for the same reason.
+void AcceptPipeline::settle_waiting(const SendRequest& request, const DedupeRecord* record, const Refusal& refusal) {
+  const std::string& client_id = request.message->client_message_id;
+  if (client_id.empty()) {
+    return;
+  }
+  const std::string key = id_key(request.mesh->id, client_id);
+  if (record != nullptr) {
+    committed_ids_->put(key, *record);
+  }
+  auto node = in_flight_.extract(key);
+  if (node.empty()) {
+    return;
+  }
+  for (SendRequestPtr& waiting : node.mapped()) {
+    if (record != nullptr) {
+      const bool same = is_same_send(*waiting, *record);
+      (same ? context_.metrics.dedupe_hits : context_.metrics.dedupe_mismatches).add();
+      reply(*waiting, repeated_ack(*waiting, *record));
+    } else {
+      refuse(*waiting, refusal);
+    }
+    leave();
+  }
+}
+
+void AcceptPipeline::route(SendRequest& request) {
+  const Message& message = *request.message;
+  std::shared_ptr<const SharedFrame> live;
+  if (request.route.multicast && !request.route.recipients.empty()) {
+    const std::string created_at = iso_time(context_.wall_ms());
+    protocol::PushView push;
+    push.message_id = message.id;
+    push.mesh_id = message.mesh_id;
+    push.sender_pubkey = message.sender_pubkey;
+    push.sender_member_pubkey = request.sender->pubkey;
+    push.sender_member_id = request.sender->id;
+    push.sender_name = request.sender_name;
+    if (request.reply_to_id) {
+      push.reply_to_id = *request.reply_to_id;
+    }
+    push.priority = message.priority;
+    push.nonce = message.nonce;
+    push.ciphertext = message.ciphertext;
+    push.created_at = created_at;
+    frame_.clear();
+    protocol::write_push(frame_, push);
+    live = std::make_shared<const SharedFrame>(context_.host, frame_);
+  }
+  delivery_.add(request.message, request.route.recipients, request.route.multicast, live);
+}
+
+void AcceptPipeline::reply(const SendRequest& request, std::string frame) {
+  if (Connection* connection = find_connection_(request.connection)) {
+    connection->answer(request.ticket, std::move(frame));
+  }
+}
+
+void AcceptPipeline::refuse(const SendRequest& request, const Refusal& refusal) {
+  context_.metrics.messages_rejected.add(refusal.metric);
+  reply(request, refused_ack(request.ack_id, refusal, request.message->client_message_id));
+}
+
+// --- idle, end ------------------------------------------------------------------------------------------------------
+
+std::int64_t AcceptPipeline::first_unsettled_seq() const {
+  return unsettled_.empty() ? next_seq_ : *unsettled_.begin();
+}
+
+void AcceptPipeline::leave() {
+  --pending_;
+  if (pending_ == 0 && idle_) {
+    auto idle = std::move(idle_);
+    idle_ = nullptr;
+    idle();
+  }
+}
+
+void AcceptPipeline::when_idle(std::function<void()> idle) {
+  if (pending_ == 0) {
+    idle();
+    return;
+  }
+  idle_ = std::move(idle);
+}
+
+void AcceptPipeline::forget_idle() {
+  buckets_->sweep(context_.now_ms());
+}
+
+void AcceptPipeline::stop() {
+  idle_ = nullptr;
+  batch_.reset();
+  in_flight_.clear();
+  at_hooks_.clear();
+}
+
+}  // namespace cm::broker

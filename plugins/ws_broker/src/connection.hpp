@@ -1,0 +1,87 @@
+// One WebSocket: frames in, replies out in the order of their requests, pushes in between.
+#pragma once
+
+#include <claudemesh/cpp/websocket.hpp>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "plugins/ws_broker/src/model.hpp"
+
+namespace cm::broker {
+
+class Connection;
+
+// Implemented by the broker. The connection may be closed by a call, but is not destroyed inside one.
+class ConnectionOwner {
+ public:
+  // One message of the client; `padded` has CM_WEBSOCKET_PADDING_BYTES readable bytes behind it.
+  virtual void on_frame(Connection& connection, std::string_view padded) = 0;
+  // All messages of one read have been handed over.
+  virtual void on_read_end() = 0;
+  virtual void on_pong(Connection& connection) = 0;
+  virtual void on_drained(Connection& connection) = 0;
+  // The last call for this connection.
+  virtual void on_connection_closed(Connection& connection) = 0;
+
+ protected:
+  ~ConnectionOwner() = default;
+};
+
+class Connection final : public WebSocketOwner {
+ public:
+  // A place in the order of replies.
+  using Ticket = std::uint64_t;
+
+  Connection(ConnectionOwner& owner, std::uint64_t number) : owner_(owner), number_(number) {}
+
+  cm_status accept(const HostApi& host, const HttpRequest& request, const cm_websocket_options& options) {
+    return socket_.accept(host, request, options, this);
+  }
+
+  std::uint64_t number() const noexcept { return number_; }
+  // False after close(): what the client still sends is ignored, and nothing is sent any more.
+  bool open() const noexcept { return open_ && socket_.is_open(); }
+
+  // --- replies: leave in the order of the tickets, whenever they are answered ---
+  Ticket reserve();
+  // An empty text means that there is no reply. Each ticket is answered exactly once.
+  void answer(Ticket ticket, std::string frame);
+  void reply(std::string frame) { answer(reserve(), std::move(frame)); }
+
+  // --- pushes: leave at once. CM_OK or CM_BUSY (slow down): taken. Anything else: not taken. ---
+  cm_status push(std::string_view frame) { return open() ? socket_.send_text(frame) : CM_GONE; }
+  cm_status push_shared(cm_handle buffer) { return open() ? socket_.send_buffer(buffer) : CM_GONE; }
+  void ping() const noexcept { socket_.ping(); }
+
+  // Sends what is queued and a close frame; on_connection_closed follows.
+  void close(std::uint32_t code, std::string_view reason);
+  // Drops it at once; nothing follows, the caller tidies up.
+  void terminate() noexcept {
+    open_ = false;
+    socket_.terminate();
+  }
+
+  // Set by the owner: the presence that this connection carries, and how many frames came before it.
+  Presence* presence = nullptr;
+  std::uint32_t frames_before_hello = 0;
+
+ private:
+  void on_messages(std::span<const cm_websocket_message> messages) override;
+  void on_pong() override { owner_.on_pong(*this); }
+  void on_drained() override { owner_.on_drained(*this); }
+  void on_closed(std::uint32_t code, std::string_view reason, bool clean) override;
+  void send_ready();
+
+  ConnectionOwner& owner_;
+  std::uint64_t number_;
+  bool open_ = true;
+  Ticket first_ticket_ = 0;
+  std::deque<std::optional<std::string>> replies_;  // of the tickets from first_ticket_ on
+  WebSocket socket_;
+};
+
+}  // namespace cm::broker

@@ -1,0 +1,3 @@
+#include "plugins/ws_broker/src/plugin.hpp"
+
+CM_DEFINE_PLUGIN(cm::broker::BrokerPlugin);

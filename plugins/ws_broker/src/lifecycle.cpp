@@ -1,0 +1,209 @@
+// Start, drain and stop of the broker.
+#include "plugins/ws_broker/src/broker.hpp"
+#include "plugins/ws_broker/src/handlers.hpp"
+#include "protocol/close_codes.hpp"
+
+namespace cm::broker {
+
+namespace {
+
+constexpr std::string_view kSchema = "broker";
+constexpr std::uint64_t kHttpBodyMax = 1024 * 1024;  // ours are checked against max_message_bytes, with our own answer
+constexpr std::uint64_t kStoreCheckMs = 30'000;
+constexpr std::uint64_t kDrainReserveMs = 100;  // of the host's deadline, to answer in time
+
+}  // namespace
+
+Status Broker::configure() {
+  auto options = read_options(context_.host);
+  if (!options.ok()) {
+    return options.error();
+  }
+  context_.options = std::move(*options);
+  context_.metrics = Metrics(context_.host);
+  reader_ = protocol::FrameReader(context_.options.max_message_bytes);
+  return {};
+}
+
+void Broker::start(std::function<void(Status)> done) {
+  started_ = std::move(done);
+  started_us_ = context_.host.monotonic_us();
+  auto storage = StorageClient::acquire(context_.host, context_.options.store);
+  if (!storage.ok()) {
+    started(storage.error());
+    return;
+  }
+  context_.storage = std::move(*storage);
+  if (const Status status = hooks_.open(context_.options.hooks); !status.ok()) {
+    started(status);
+    return;
+  }
+  migrate();
+}
+
+void Broker::migrate() {
+  context_.storage.migrate(kSchema, broker_migrations(), [this](Status status) {
+    if (!status.ok()) {
+      started(status);
+      return;
+    }
+    context_.sql = std::make_shared<const StoreSql>(context_.storage);
+    audit_.open(context_.sql);
+    load();
+  });
+}
+
+void Broker::load() {
+  auto state = std::make_shared<LoadedState>();
+  context_.storage.read([sql = context_.sql, state](SqlTransaction& tx) { return sql->load(tx, *state); },
+                        [this, state](Status status) {
+                          if (!status.ok()) {
+                            started(status);
+                            return;
+                          }
+                          loaded(std::move(*state));
+                        });
+}
+
+void Broker::loaded(LoadedState state) {
+  delivery_.set_depth(state.queue_depth);
+  accept_.open(state.last_seq);
+  cache_.load(std::move(state));
+  const Status status = listen();
+  if (status.ok()) {
+    set_store_healthy(true);
+    start_timers();
+  }
+  started(status);
+}
+
+Status Broker::listen() {
+  const Options& options = context_.options;
+  listener_ = std::make_unique<HttpListener>();
+  cm_http_listen_options listen = {};
+  listen.address = to_pview(options.listen);
+  listen.tls_cert_file = to_pview(options.tls_cert_file);
+  listen.tls_key_file = to_pview(options.tls_key_file);
+  listen.body_bytes_max = kHttpBodyMax;
+  // Idle WebSockets are watched by the lease, not by the listener.
+  Status status = listener_->listen(context_.host, listen);
+  if (!status.ok()) {
+    return status;
+  }
+  // All targets are compared as they came, query included (wire/03 section 1), which a router would not do.
+  listener_->fallback([this](const HttpRequest& request) { handle_http(*this, request); });
+  const std::string address = listener_->local_address();
+  const std::string scheme = options.tls_cert_file.empty() ? "ws://" : "wss://";
+  public_url_ = options.public_url.empty() ? scheme + address + "/ws" : options.public_url;
+  context_.host.log(LogLevel::kInfo, "the broker listens", {{"address", address}, {"public_url", public_url_}});
+  if (options.operator_socket.empty()) {
+    return {};
+  }
+  operator_listener_ = std::make_unique<HttpListener>();
+  const std::string operator_address = "unix:" + options.operator_socket;
+  cm_http_listen_options operator_listen = {};
+  operator_listen.address = to_pview(operator_address);
+  operator_listen.unix_mode = 0600;
+  status = operator_listener_->listen(context_.host, operator_listen);
+  if (status.ok()) {
+    add_operator_routes(*this, *operator_listener_);
+  }
+  return status;
+}
+
+void Broker::started(const Status& status) {
+  auto done = std::move(started_);
+  done(status);
+}
+
+void Broker::drain(std::uint64_t deadline_ms, std::function<void()> drained) {
+  draining_ = true;
+  tick_timer_.cancel();
+  auto once = std::make_shared<std::function<void()>>(std::move(drained));
+  const auto finish = [this, once] {
+    if (auto done = std::exchange(*once, {})) {
+      drain_timer_.cancel();
+      done();
+    }
+  };
+  drain_timer_.start_ms(deadline_ms > kDrainReserveMs ? deadline_ms - kDrainReserveMs : deadline_ms, finish);
+  if (!context_.sql) {
+    finish();
+    return;
+  }
+  save_all_peer_states();
+  accept_.flush();
+  // The acks of accepted messages leave before the close frames do.
+  accept_.when_idle([this, finish] {
+    for (const auto& [number, connection] : connections_) {
+      connection->close(static_cast<std::uint16_t>(protocol::CloseCode::kGoingAway), protocol::kReasonShuttingDown);
+    }
+    writes_.flush(finish);
+  });
+}
+
+void Broker::stop() {
+  stopped_ = true;
+  for (Timer* timer : {&tick_timer_, &store_timer_, &prune_timer_, &drain_timer_}) {
+    timer->cancel();
+  }
+  writes_.stop();
+  accept_.stop();
+  delivery_.stop();
+  hooks_.close();
+  listener_.reset();
+  operator_listener_.reset();
+  for (const auto& [number, connection] : connections_) {
+    connection->presence = nullptr;
+    connection->terminate();
+  }
+  connections_.clear();
+  graveyard_.clear();
+  waiting_hello_.clear();
+  context_.storage.release();
+}
+
+std::int64_t Broker::uptime_ms() const {
+  return static_cast<std::int64_t>((context_.host.monotonic_us() - started_us_) / 1000);
+}
+
+void Broker::set_store_healthy(bool healthy) {
+  store_healthy_ = healthy;
+  context_.metrics.db_healthy.set(healthy ? 1 : 0);
+}
+
+void Broker::check_store() {
+  auto depth = std::make_shared<std::int64_t>(0);
+  context_.storage.read([sql = context_.sql, depth](SqlTransaction& tx) { return sql->queue_depth(tx, *depth); },
+                        [this, depth](Status status) {
+                          set_store_healthy(status.ok());
+                          if (status.ok()) {
+                            delivery_.set_depth(*depth);
+                          }
+                        });
+}
+
+void Broker::save_all_peer_states() {
+  for (const auto& [id, mesh] : cache_.meshes()) {
+    for (const auto& [number, presence] : mesh->presences) {
+      if (presence->online()) {
+        save_peer_state(*presence);
+      }
+    }
+  }
+}
+
+void Broker::start_timers() {
+  const protocol::LeaseTimes& lease = context_.options.lease;
+  constexpr std::int64_t kTickMinMs = 20;
+  constexpr std::int64_t kTickMaxMs = 1'000;
+  const std::int64_t shortest_ms =
+      std::min({lease.ping_interval_ms, lease.stale_after_ms, lease.grace_ms, context_.options.claim_lease_ms,
+                context_.options.hello_timeout_ms, context_.options.status_ttl_ms});
+  const std::int64_t tick_ms = std::clamp(shortest_ms / 8, kTickMinMs, kTickMaxMs);
+  tick_timer_.every_ms(static_cast<std::uint64_t>(tick_ms), [this] { tick(); });
+  store_timer_.every_ms(kStoreCheckMs, [this] { check_store(); });
+  prune_timer_.start_ms(60'000, [this] { prune(); });
+}
+
+}  // namespace cm::broker

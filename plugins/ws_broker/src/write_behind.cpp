@@ -1,0 +1,106 @@
+#include "plugins/ws_broker/src/write_behind.hpp"
+
+#include <algorithm>
+
+namespace cm::broker {
+
+WriteBehind::WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics)
+    : host_(host), storage_(storage), metrics_(metrics), timer_(host) {}
+
+void WriteBehind::add(SqlWork write) {
+  if (stopped_ || pending_.size() >= kPendingMax) {
+    metrics_.drops.add("write_behind");
+    return;
+  }
+  pending_.push_back(std::move(write));
+  ++added_;
+  if (running_) {
+    return;
+  }
+  if (pending_.size() >= kBatchMax) {
+    run_next();
+  } else if (!timer_.active()) {
+    start_timer(kDelayMs);
+  }
+}
+
+void WriteBehind::flush(std::function<void()> done) {
+  if (idle()) {
+    done();
+    return;
+  }
+  waiters_.push_back(Waiter{added_, std::move(done)});
+  if (!running_) {
+    run_next();
+  }
+}
+
+void WriteBehind::stop() {
+  stopped_ = true;
+  timer_.cancel();
+  waiters_.clear();
+}
+
+void WriteBehind::start_timer(std::uint64_t delay_ms) {
+  timer_.start_ms(delay_ms, [this] { run_next(); });
+}
+
+void WriteBehind::run_next() {
+  timer_.cancel();
+  if (running_ || pending_.empty() || stopped_) {
+    return;
+  }
+  running_ = true;
+  auto batch = std::make_shared<std::vector<SqlWork>>();
+  const std::size_t count = std::min(pending_.size(), kBatchMax);
+  for (std::size_t i = 0; i < count; ++i) {
+    batch->push_back(std::move(pending_.front()));
+    pending_.pop_front();
+  }
+  storage_.submit(
+      [batch](SqlTransaction& tx) {
+        for (const SqlWork& write : *batch) {
+          Status status = write(tx);
+          if (!status.ok()) {
+            return status;
+          }
+        }
+        return Status();
+      },
+      [this, batch](Status status) { finished(batch, status); });
+}
+
+void WriteBehind::finished(const Batch& batch, const Status& status) {
+  running_ = false;
+  const bool retry = !status.ok() && (status.error().code == ErrorCode::kBusy || status.error().code == ErrorCode::kIo);
+  if (retry) {
+    pending_.insert(pending_.begin(), std::make_move_iterator(batch->begin()), std::make_move_iterator(batch->end()));
+    host_.log(LogLevel::kWarn, "background writes have to wait", {{"error", status.error().message}});
+    start_timer(kRetryMs);
+    return;
+  }
+  if (!status.ok()) {
+    host_.log(LogLevel::kError, "background writes were refused by the store",
+              {{"error", status.error().message}, {"writes", batch->size()}});
+    metrics_.drops.add("write_behind", static_cast<std::int64_t>(batch->size()));
+  }
+  durable_ += batch->size();
+  answer_waiters();
+  if (!running_ && !pending_.empty()) {
+    if (waiters_.empty() && pending_.size() < kBatchMax) {
+      start_timer(kDelayMs);
+    } else {
+      run_next();
+    }
+  }
+}
+
+void WriteBehind::answer_waiters() {
+  while (!waiters_.empty() && waiters_.front().after <= durable_) {
+    auto done = std::move(waiters_.front().done);
+    waiters_.pop_front();
+    done();
+  }
+}
+
+}  // namespace cm::broker

@@ -1,0 +1,57 @@
+// Writes that no one waits for: acknowledgements, claims, audit entries, peer states. They are collected and run in
+// order, many in one work. What is lost in a crash is repeated (a delivery) or rebuilt (the audit log).
+#pragma once
+
+#include <claudemesh/cpp/host.hpp>
+#include <claudemesh/cpp/storage.hpp>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "plugins/ws_broker/src/metrics.hpp"
+
+namespace cm::broker {
+
+class WriteBehind {
+ public:
+  static constexpr std::uint64_t kDelayMs = 20;
+  static constexpr std::uint64_t kRetryMs = 1'000;
+  static constexpr std::size_t kBatchMax = 512;
+  static constexpr std::size_t kPendingMax = 200'000;  // beyond it new writes are dropped and counted
+
+  WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics);
+
+  // `write` runs later on the storage's thread; it owns all it needs. [loop]
+  void add(SqlWork write);
+  // `done` runs when everything added so far is durable (at once if nothing waits). [loop]
+  void flush(std::function<void()> done);
+  bool idle() const noexcept { return pending_.empty() && !running_; }
+  void stop();
+
+ private:
+  using Batch = std::shared_ptr<std::vector<SqlWork>>;
+  void start_timer(std::uint64_t delay_ms);
+  void run_next();
+  void finished(const Batch& batch, const Status& status);
+  void answer_waiters();
+
+  struct Waiter {
+    std::uint64_t after;  // number of writes that must be durable
+    std::function<void()> done;
+  };
+
+  const HostApi& host_;
+  StorageClient& storage_;
+  const Metrics& metrics_;
+  Timer timer_;
+  std::deque<SqlWork> pending_;
+  std::deque<Waiter> waiters_;
+  std::uint64_t added_ = 0;
+  std::uint64_t durable_ = 0;
+  bool running_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace cm::broker
