@@ -40,8 +40,7 @@ function(cm_add_fuzz name)
   set_property(GLOBAL APPEND PROPERTY CM_FUZZ_TARGETS ${name})
 endfunction()
 
-# cm_add_plugin(NAME SOURCES ... [LIBS ...] MANIFEST plugin.toml): a shared library with exactly one exported symbol,
-# and NAME_static, the same sources as a library that tests and built-in uses link.
+# cm_add_plugin(NAME SOURCES ... [LIBS ...] MANIFEST plugin.toml): a shared library with exactly one exported symbol.
 function(cm_add_plugin name)
   cmake_parse_arguments(ARG "" "MANIFEST" "SOURCES;LIBS" ${ARGN})
   set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}_manifest.c)
