@@ -51,6 +51,7 @@ std::string basic_authorization(const std::string& user_info) {
 std::shared_ptr<Connector> Connector::start(Loop& loop, ConnectorOptions options, Done done) {
   auto connector = std::make_shared<Connector>(loop, std::move(options), std::move(done));
   connector->self_ = connector;
+  loop.core().add_resident(connector.get());
   connector->timer_ = loop.start_timer_after_ms(connector->options_.timeout_ms, [raw = connector.get()] {
     raw->timer_ = TimerId::kNone;
     raw->fail(ErrorCode::kBusy, "no connection after " + std::to_string(raw->options_.timeout_ms) + " ms",
@@ -87,6 +88,7 @@ void Connector::finish(Result<Connected> result) {
 void Connector::cancel() {
   const auto self = std::move(self_);
   phase_ = Phase::kDone;
+  loop_.core().remove_resident(this);
   loop_.cancel_timer(timer_);
   loop_.cancel_timer(attempt_timer_);
   watch_.stop();

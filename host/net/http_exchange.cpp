@@ -64,6 +64,7 @@ void HttpExchange::begin() {
 void HttpExchange::start_attempt() {
   ++attempts_;
   answer_begun_ = false;
+  informational_ = 0;
   retry_timer_ = TimerId::kNone;
   if (request_.keep_alive) {
     if (auto pooled = core_->take_pooled(pool_key(*url_))) {
@@ -256,7 +257,13 @@ bool HttpExchange::on_event(const HttpParser::Step& step) {
       return !finished();
     case HttpParser::Event::kMessageDone:
       if (parser_->head().status < 200 && parser_->head().status != 101) {
-        parser_->start_next();  // an informational answer; the real one follows
+        if (++informational_ > kInformationalMax) {
+          fail(make_error(ErrorCode::kUnsupported,
+                          describe("the server sent more than " + std::to_string(kInformationalMax) +
+                                   " informational answers; expected the real one; check the server")));
+          return false;
+        }
+        parser_->start_next();  // the real answer follows
         if (request_.method == "HEAD") {
           parser_->expect_no_body();
         }

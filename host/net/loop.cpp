@@ -173,6 +173,9 @@ LoopCore::LoopCore(Loop& owner, std::string name)
 LoopCore::~LoopCore() {
   // Functions may own objects that use the reactor while they are destroyed, so they go first, newest kinds first.
   lingerer_.reset();
+  while (!residents_.empty()) {
+    (*residents_.begin())->on_loop_gone();
+  }
   reactor_->batch_end.clear();
   reactor_->timers = TimerHeap();
   std::vector<UniqueFunction<void()>> posted;

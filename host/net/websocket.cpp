@@ -42,6 +42,7 @@ Status WsConnectionImpl::start(std::string_view leftover, WriteQueue output) {
     return watched;
   }
   self_ = shared_from_this();
+  loop_.core().add_resident(this);
   counters_->ws_open.add();
   last_receive_ns_ = Loop::now_ns();
   output_ = std::move(output);
@@ -416,6 +417,7 @@ void WsConnectionImpl::finish(bool linger) {
   assert(state_ == State::kClosed);
   state_ = State::kDone;
   const auto self = std::move(self_);
+  loop_.core().remove_resident(this);
   watch_.stop();
   loop_.cancel_timer(close_timer_);
   if (linger) {
@@ -430,6 +432,17 @@ void WsConnectionImpl::finish(bool linger) {
   if (handlers->on_closed) {
     handlers->on_closed(*this, close_code_, close_reason_, clean_);
   }
+}
+
+void WsConnectionImpl::on_loop_gone() {
+  const auto self = std::move(self_);
+  loop_.core().remove_resident(this);
+  state_ = State::kDone;
+  watch_.stop();
+  socket_.reset();
+  output_ = WriteQueue();
+  counters_->ws_open.subtract();
+  handlers_ = std::make_shared<WsHandlers>();
 }
 
 }  // namespace cm::net::detail

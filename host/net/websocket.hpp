@@ -45,8 +45,9 @@ struct WsHandlers {
   UniqueFunction<void(WsConnection&, std::string_view payload)> on_pong;
   // The send queue fell to the low watermark after send() had reported kPaused.
   UniqueFunction<void(WsConnection&)> on_drain;
-  // Exactly once, the last call. `clean`: both close frames were exchanged. Without a close frame of the peer the code
-  // is 1006; after a violation or overflow found here it is the code that was sent (1002, 1007, 1009, 1013).
+  // Exactly once, the last call (never, when the loop is destroyed first). `clean`: both close frames were exchanged.
+  // Without a close frame of the peer the code is 1006; after a violation or overflow found here it is the code that
+  // was sent (1002, 1007, 1009, 1013).
   UniqueFunction<void(WsConnection&, std::uint16_t code, std::string_view reason, bool clean)> on_closed;
 };
 

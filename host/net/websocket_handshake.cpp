@@ -104,6 +104,7 @@ namespace {
 // One connect of a client: connector, then the HTTP upgrade (RFC 6455 section 4.1).
 class WsConnectAttempt final : public WsClient,
                                public FdListener,
+                               public LoopResident,
                                public std::enable_shared_from_this<WsConnectAttempt> {
  public:
   WsConnectAttempt(Loop& loop, WsConnectOptions options, WsHandlers handlers,
@@ -117,6 +118,7 @@ class WsConnectAttempt final : public WsClient,
 
   void begin(std::string_view text) {
     self_ = shared_from_this();
+    loop_.core().add_resident(this);
     auto url = parse_url(text);
     if (url && url->scheme != "ws" && url->scheme != "wss" && url->scheme != "unix") {
       url = make_error(ErrorCode::kInvalid,
@@ -143,8 +145,11 @@ class WsConnectAttempt final : public WsClient,
     });
   }
 
+  void on_loop_gone() override { cancel(); }
+
   void cancel() override {
     const auto self = std::move(self_);
+    loop_.core().remove_resident(this);
     if (connector_ != nullptr) {
       connector_->cancel();
       connector_.reset();

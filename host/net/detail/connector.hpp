@@ -33,13 +33,14 @@ struct Connected {
 std::string basic_authorization(const std::string& user_info);
 
 // [loop]. `done` is called once in a later turn, unless cancelled. Keeps itself alive until then.
-class Connector final : public FdListener, public std::enable_shared_from_this<Connector> {
+class Connector final : public FdListener, public LoopResident, public std::enable_shared_from_this<Connector> {
  public:
   using Done = UniqueFunction<void(Result<Connected>)>;
   static std::shared_ptr<Connector> start(Loop& loop, ConnectorOptions options, Done done);
 
   Connector(Loop& loop, ConnectorOptions options, Done done);
   void cancel();
+  void on_loop_gone() override { cancel(); }
   void on_fd_ready(bool readable, bool writable) override;
 
  private:

@@ -94,6 +94,7 @@ class HttpExchange final : public FdListener, public std::enable_shared_from_thi
   std::int64_t last_read_ns_ = 0;
   int attempts_ = 0;
   int redirects_ = 0;
+  int informational_ = 0;  // 1xx answers in this attempt
   bool reused_ = false;
   bool answer_begun_ = false;  // bytes of an answer came in this attempt
   bool headers_reported_ = false;

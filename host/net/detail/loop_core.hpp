@@ -10,7 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "host/net/loop.hpp"
@@ -46,6 +46,16 @@ class FdWatch {
 
  private:
   std::shared_ptr<FdState> state_;
+};
+
+// An object that keeps itself alive while it has work on the loop (connections, connects under way). When the loop is
+// destroyed first, it is told to let go, so that nothing leaks and nothing refers to a dead reactor.
+class LoopResident {
+ public:
+  virtual void on_loop_gone() = 0;  // must call LoopCore::remove_resident
+
+ protected:
+  ~LoopResident() = default;
 };
 
 struct ResolvedAddress {
@@ -86,6 +96,9 @@ class LoopCore {
 
   Lingerer& lingerer();
 
+  void add_resident(LoopResident* resident) { residents_.insert(resident); }
+  void remove_resident(LoopResident* resident) { residents_.erase(resident); }
+
  private:
   Loop& owner_;
   std::string name_;
@@ -96,6 +109,7 @@ class LoopCore {
   std::string date_text_;
   std::int64_t date_second_ = -1;
   std::unique_ptr<Lingerer> lingerer_;
+  std::unordered_set<LoopResident*> residents_;
 };
 
 }  // namespace cm::net::detail

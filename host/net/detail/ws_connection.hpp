@@ -17,6 +17,7 @@ namespace cm::net::detail {
 // itself alive until done. [loop]
 class WsConnectionImpl final : public WsConnection,
                                public FdListener,
+                               public LoopResident,
                                public std::enable_shared_from_this<WsConnectionImpl> {
  public:
   WsConnectionImpl(Loop& loop, std::unique_ptr<StreamSocket> socket, WsRole role, const WsOptions& options,
@@ -43,6 +44,7 @@ class WsConnectionImpl final : public WsConnection,
   void set_handlers(WsHandlers handlers) override;
 
   void on_fd_ready(bool readable, bool writable) override;
+  void on_loop_gone() override;
 
  private:
   enum class State : std::uint8_t { kOpen, kClosing, kEnding, kClosed, kDone };

@@ -442,6 +442,31 @@ TEST_F(NetWebSocket, SilentServerTimesOutAndCancelIsSilent) {
   held.clear();
 }
 
+TEST(NetWebSocketLife, OpenConnectionsAndConnectsEndWithTheirLoop) {
+  const auto token = std::make_shared<int>(0);
+  {
+    Loop loop;
+    std::shared_ptr<WsConnection> accepted;
+    HttpServer server(loop, {}, [&](std::shared_ptr<HttpRequest> request) {
+      WsHandlers handlers;
+      handlers.on_messages = [token](WsConnection&, std::span<const WsMessage>) {};
+      accepted = *accept_websocket(request, {}, std::move(handlers));
+    });
+    const auto opened = server.listen_tcp({});
+    ASSERT_TRUE(opened.ok());
+    const std::string url = "ws://127.0.0.1:" + std::to_string(opened->port) + "/";
+    WsConnectOptions options;
+    options.proxy = {};
+    bool connected = false;
+    WsHandlers handlers;
+    handlers.on_messages = [token](WsConnection&, std::span<const WsMessage>) {};
+    WsClient::connect(loop, url, options, std::move(handlers), [&](WsConnectResult) { connected = true; });
+    ASSERT_TRUE(run_until(loop, [&] { return connected; }));
+    WsClient::connect(loop, url, options, {}, [token](WsConnectResult) {});
+  }
+  EXPECT_EQ(token.use_count(), 1) << "nothing keeps itself alive beyond the loop";
+}
+
 // The figures of the design: at most 4 KiB of heap per idle server-side connection.
 TEST_F(NetWebSocket, IdleConnectionsAreSmall) {
   constexpr std::size_t kPeers = 1000;
