@@ -348,16 +348,49 @@ bool Drain::is_inflight(std::string_view client_message_id) const {
                      [&](const auto& entry) { return entry.second->queue.is_inflight(client_message_id); });
 }
 
-bool Drain::retire(std::string_view client_message_id) {
-  if (is_inflight(client_message_id)) {
-    return false;
-  }
+std::optional<PendingRow> Drain::take_out(std::string_view client_message_id) {
   for (const auto& [key, lane] : lanes_) {
-    if (lane->queue.remove(client_message_id)) {
+    std::optional<QueuedRow> row = lane->queue.remove(client_message_id);
+    if (row.has_value()) {
       metrics_.pending.add(-1);
+      return PendingRow{key.mesh, key.session_pubkey, std::move(*row)};
     }
   }
-  return true;
+  return std::nullopt;
+}
+
+void Drain::requeue(RequeueInput input, OutboxStore::Done<RequeueOutcome> done) {
+  const std::string row_id = input.id;
+  store_->client_id_of(row_id, [this, input = std::move(input), done = std::move(done)](const auto& found) {
+    if (!found) {
+      done(found.error());
+      return;
+    }
+    requeue_known(input, *found, done);
+  });
+}
+
+void Drain::requeue_known(RequeueInput input, const std::string& client_message_id,
+                          OutboxStore::Done<RequeueOutcome> done) {
+  if (client_message_id.empty() || is_inflight(client_message_id)) {
+    RequeueOutcome outcome;
+    outcome.kind = client_message_id.empty() ? RequeueOutcome::Kind::kNotFound : RequeueOutcome::Kind::kInFlight;
+    done(outcome);
+    return;
+  }
+  // Out of the queue first: it must not leave while it is being retired.
+  auto taken = std::make_shared<std::optional<PendingRow>>(take_out(client_message_id));
+  store_->requeue(std::move(input), [this, taken, done = std::move(done)](const Result<RequeueOutcome>& outcome) {
+    const bool retired = outcome && outcome->kind == RequeueOutcome::Kind::kDone;
+    if (!retired && taken->has_value()) {
+      enqueue(std::move(**taken));
+    }
+    if (retired) {
+      dead_ -= outcome->was_dead ? 1 : 0;
+      enqueue(outcome->successor);
+    }
+    done(outcome);
+  });
 }
 
 std::size_t Drain::pending() const {

@@ -52,12 +52,11 @@ class Drain {
   void peer_came(std::string_view mesh);
 
   bool is_inflight(std::string_view client_message_id) const;
-  // Takes a row out that an operator retired. False when a link has it at this moment.
-  bool retire(std::string_view client_message_id);
+  // An operator retires a row and sends a copy under a new id: same mesh, sender, target and ciphertext.
+  void requeue(RequeueInput input, OutboxStore::Done<RequeueOutcome> done);
   std::size_t pending() const;  // not in flight
   std::size_t inflight() const;
   std::int64_t dead() const noexcept { return dead_; }
-  void revived() noexcept { --dead_; }  // a dead row was requeued
   // Called once when nothing is in flight any more (at once if so); for the drain of the daemon.
   void when_idle(std::function<void()> idle);
 
@@ -79,6 +78,8 @@ class Drain {
   void settled(const LaneKey& key, const std::vector<Settlement>& settlements, const Status& status);
   void sweep();
   void check_idle();
+  std::optional<PendingRow> take_out(std::string_view client_message_id);
+  void requeue_known(RequeueInput input, const std::string& client_message_id, OutboxStore::Done<RequeueOutcome> done);
   std::uint64_t random() const;
 
   const HostApi* host_ = nullptr;

@@ -179,13 +179,15 @@ std::vector<QueuedRow> LaneQueue::take_expired(std::int64_t now_ms, std::int64_t
   return expired;
 }
 
-bool LaneQueue::remove(std::string_view client_message_id) {
+std::optional<QueuedRow> LaneQueue::remove(std::string_view client_message_id) {
   const auto place = idle_.find(std::string(client_message_id));
   if (place == idle_.end()) {
-    return false;
+    return std::nullopt;
   }
-  finish(place->second, false);
-  return true;
+  const std::int64_t seq = place->second;
+  QueuedRow row = rows_.at(seq);
+  finish(seq, false);
+  return row;
 }
 
 std::int64_t LaneQueue::next_wake_ms(std::int64_t now_ms) const {

@@ -81,8 +81,8 @@ class LaneQueue {
   bool is_inflight(std::string_view client_message_id) const;
   // Rows that are not in flight and older than `max_age_ms`; they are forgotten here.
   std::vector<QueuedRow> take_expired(std::int64_t now_ms, std::int64_t max_age_ms);
-  // Removes a row that is not in flight; false when it is, or is unknown.
-  bool remove(std::string_view client_message_id);
+  // Takes a row out that is not in flight; nothing when it is, or is unknown.
+  std::optional<QueuedRow> remove(std::string_view client_message_id);
   // When take() may find something new; kNever when only an answer or a new row can bring work.
   std::int64_t next_wake_ms(std::int64_t now_ms) const;
 

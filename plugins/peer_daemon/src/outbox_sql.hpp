@@ -69,6 +69,8 @@ inline constexpr std::string_view kAgain =
     "UPDATE outbox SET last_error = ?2, attempts = ?3, next_attempt_at = ?4 "
     "WHERE seq = ?1 AND status IN ('pending', 'inflight')";
 
+inline constexpr std::string_view kClientId = "SELECT client_message_id FROM outbox WHERE id = ?1";
+
 inline constexpr std::string_view kRequeueFind =
     "SELECT client_message_id, status FROM outbox WHERE id = ?1 AND status IN ('pending', 'dead') "
     "AND ciphertext IS NOT NULL";

@@ -129,6 +129,7 @@ void OutboxStore::bind(StorageClient& storage) {
   statements_.done = storage.statement(sql::kDone);
   statements_.dead = storage.statement(sql::kDead);
   statements_.again = storage.statement(sql::kAgain);
+  statements_.client_id = storage.statement(sql::kClientId);
   statements_.requeue_find = storage.statement(sql::kRequeueFind);
   statements_.requeue_copy = storage.statement(sql::kRequeueCopy);
   statements_.requeue_abort = storage.statement(sql::kRequeueAbort);
@@ -229,6 +230,15 @@ void OutboxStore::settle(std::vector<Settlement> settlements, std::int64_t now_m
         return {};
       },
       std::move(done));
+}
+
+void OutboxStore::client_id_of(std::string row_id, Done<std::string> done) {
+  auto cell = std::make_shared<Cell<std::string>>();
+  storage_->read(
+      [cell, id = std::move(row_id), statement = statements_.client_id](SqlTransaction& transaction) {
+        return transaction.query(statement, {id}, [&](const SqlRow& row) { cell->value = text_at(row, 0); });
+      },
+      deliver<std::string>(cell, std::move(done)));
 }
 
 void OutboxStore::requeue(RequeueInput input, Done<RequeueOutcome> done) {

@@ -66,7 +66,7 @@ struct RequeueInput {
   std::int64_t now_ms = 0;
 };
 struct RequeueOutcome {
-  enum class Kind : std::uint8_t { kDone, kNotFound, kIdTaken };
+  enum class Kind : std::uint8_t { kDone, kNotFound, kIdTaken, kInFlight };
   Kind kind = Kind::kNotFound;
   std::string old_client_message_id;
   bool was_dead = false;
@@ -95,6 +95,8 @@ class OutboxStore {
   void load_content(std::vector<std::int64_t> seqs,
                     Done<std::vector<std::pair<std::int64_t, std::shared_ptr<const FrozenMessage>>>> done);
   void settle(std::vector<Settlement> settlements, std::int64_t now_ms, std::function<void(Status)> done);
+  // The client message id of a row; empty when there is no such row.
+  void client_id_of(std::string row_id, Done<std::string> done);
   void requeue(RequeueInput input, Done<RequeueOutcome> done);
   // JSON items of GET /v1/outbox, newest first. `inflight` tells which ids a link has at this moment.
   using IsInflight = std::function<bool(std::string_view client_message_id)>;
@@ -111,6 +113,7 @@ class OutboxStore {
     cm_statement done = 0;
     cm_statement dead = 0;
     cm_statement again = 0;
+    cm_statement client_id = 0;
     cm_statement requeue_find = 0;
     cm_statement requeue_copy = 0;
     cm_statement requeue_abort = 0;

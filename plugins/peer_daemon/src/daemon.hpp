@@ -1,0 +1,97 @@
+// The plugin instance: puts the parts together and gives them their life cycle.
+#pragma once
+
+#include <claudemesh/ext/peer.h>
+#include <claudemesh/cpp/plugin.hpp>
+#include <claudemesh/cpp/storage.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "plugins/peer_daemon/src/drain.hpp"
+#include "plugins/peer_daemon/src/event_hub.hpp"
+#include "plugins/peer_daemon/src/hook_chain.hpp"
+#include "plugins/peer_daemon/src/inbound.hpp"
+#include "plugins/peer_daemon/src/inbox_store.hpp"
+#include "plugins/peer_daemon/src/local_api.hpp"
+#include "plugins/peer_daemon/src/membership.hpp"
+#include "plugins/peer_daemon/src/options.hpp"
+#include "plugins/peer_daemon/src/outbox_store.hpp"
+#include "plugins/peer_daemon/src/pid_lock.hpp"
+#include "plugins/peer_daemon/src/send_pipeline.hpp"
+
+namespace cm::daemon {
+
+inline constexpr std::uint64_t kPruneMs = 3'600'000;
+inline constexpr std::int64_t kMaxAgeCapMs = 30LL * 24 * 3'600'000;  // specification v0.9.0 section 4.9
+
+// How long an undelivered message is kept, given what the broker said of its memory: no longer than the broker can
+// recognise a repetition. `features_json` is the object that the link reports. Pure.
+std::int64_t effective_max_age_ms(std::int64_t configured_ms, std::string_view features_json);
+
+class Daemon final : public PluginInstance, private LinkOwner, private LinkWatcher {
+ public:
+  explicit Daemon(const cm_host* host) : PluginInstance(host) {}
+
+  ~Daemon() override { stop(); }  // an instance whose start failed is destroyed without a stop
+
+  Status configure() override;
+  void start(Done started) override;
+  void drain(std::uint64_t deadline_ms, Done drained) override;
+  void stop() final;
+  const void* extension(std::string_view extension_id) override;
+
+ private:
+  // LinkOwner
+  void link_changed(IdentityLinks& links, std::size_t transport) override;
+  void link_inbound(IdentityLinks& links, std::size_t transport, std::span<const cm_inbound> messages) override;
+  void link_sent(IdentityLinks& links, std::size_t transport, std::span<const cm_send_result> results) override;
+  // LinkWatcher
+  void links_attached(IdentityLinks& links) override { drain_.attach(links); }
+  void links_detached(const LaneKey& lane) override { drain_.detach(lane); }
+
+  // cm.peer/1
+  static Daemon* self_of(void* instance) noexcept;
+  static cm_status peer_send(void* instance, const cm_peer_message* message, cm_peer_sent sent, void* user) noexcept;
+  static cm_status peer_subscribe(void* instance, cm_peer_event event, void* user, cm_handle* out) noexcept;
+  static void peer_unsubscribe(void* instance, cm_handle subscription) noexcept;
+  static const cm_peer_v1 kPeerTable;
+
+  // The steps of the start, in this order; each names its failure.
+  Status prepare_home();
+  Status check_host();
+  Status open_extensions();
+  void migrate(Done started);
+  void load_outbox(Done started);
+  void open_for_business(LoadedOutbox loaded, Done started);
+  Result<ReloadResult> load_meshes();
+  Result<SecretText> load_local_token();
+  void prune_inbox();
+  protocol::RandomSource random_source() const;
+
+  DaemonOptions options_;
+  DrainMetrics drain_metrics_;
+  SendMetrics send_metrics_;
+  InboundMetrics inbound_metrics_;
+  Metric streams_dropped_;
+  bool running_ = false;
+  PidLock lock_;
+  SecretText local_token_;
+  StorageClient storage_;
+  OutboxStore outbox_;
+  InboxStore inbox_;
+  EventHub events_;
+  HookChain hooks_;
+  Drain drain_;
+  Inbound inbound_;
+  SendPipeline pipeline_;
+  LocalApi api_;
+  Membership membership_;
+  Timer prune_timer_;
+  Timer reaper_timer_;
+  Timer drain_deadline_;
+};
+
+}  // namespace cm::daemon

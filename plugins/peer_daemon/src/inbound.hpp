@@ -1,0 +1,61 @@
+// The way of a received message: classify and decrypt -> inbox, durable and deduplicated -> client_ack -> event.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plugins/peer_daemon/src/event_hub.hpp"
+#include "plugins/peer_daemon/src/hook_chain.hpp"
+#include "plugins/peer_daemon/src/inbound_classifier.hpp"
+#include "plugins/peer_daemon/src/inbox_store.hpp"
+#include "plugins/peer_daemon/src/membership.hpp"
+
+namespace cm::daemon {
+
+struct InboundMetrics {
+  Metric stored;
+  Metric duplicates;
+  Metric undecryptable;
+  Metric echoes;
+  Metric not_stored;
+};
+
+// Lives on the daemon's loop.
+class Inbound {
+ public:
+  // All must outlive it. `peer_came` is called with the slug of a mesh that somebody joined.
+  void bind(const HostApi& host, Membership& membership, InboxStore& inbox, EventHub& events, HookChain& hooks,
+            InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came);
+
+  void receive(IdentityLinks& links, std::size_t transport, std::span<const cm_inbound> messages);
+
+ private:
+  struct Received {
+    Push push;
+    InboxRow row;
+  };
+  struct Batch {
+    LaneKey lane;
+    std::size_t transport = 0;
+    std::vector<Received> messages;
+  };
+
+  InboundVerdict classify(const Push& push, Mesh& mesh, SessionPresence* presence, const LaneKey& lane);
+  InboxRow make_row(const Push& push, const InboundVerdict& verdict, const Mesh& mesh, const LaneKey& lane) const;
+  void notice(const Push& push, Mesh& mesh);
+  void stored(const std::shared_ptr<const Batch>& batch, const std::vector<bool>& inserted);
+  void announce(const Received& message);
+
+  const HostApi* host_ = nullptr;
+  Membership* membership_ = nullptr;
+  InboxStore* inbox_ = nullptr;
+  EventHub* events_ = nullptr;
+  HookChain* hooks_ = nullptr;
+  InboundMetrics metrics_;
+  std::function<void(std::string_view)> peer_came_;
+};
+
+}  // namespace cm::daemon

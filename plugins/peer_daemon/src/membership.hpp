@@ -1,0 +1,107 @@
+// The identities of this daemon: the joined meshes and the sessions in them, with their keys and links.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plugins/peer_daemon/src/config_file.hpp"
+#include "plugins/peer_daemon/src/mesh.hpp"
+#include "plugins/peer_daemon/src/options.hpp"
+#include "plugins/peer_daemon/src/session_registry.hpp"
+
+namespace cm::daemon {
+
+// A session that is present in its mesh under a key of its own.
+class SessionPresence {
+ public:
+  SessionPresence(const HostApi& host, const std::vector<Transport>& transports, LinkOwner& owner, LaneKey lane,
+                  const protocol::SecretKey& member_key, protocol::SecretKey key)
+      : key_(std::move(key)),
+        sealer_(key_),
+        opener_(key_),
+        links_(host, transports, owner, std::move(lane), member_key, &key_) {}
+  SessionPresence(const SessionPresence&) = delete;
+  SessionPresence& operator=(const SessionPresence&) = delete;
+
+  protocol::BoxSealer& sealer() noexcept { return sealer_; }
+  protocol::BoxOpener& opener() noexcept { return opener_; }
+  IdentityLinks& links() noexcept { return links_; }
+
+ private:
+  protocol::SecretKey key_;
+  protocol::BoxSealer sealer_;
+  protocol::BoxOpener opener_;
+  IdentityLinks links_;
+};
+
+struct ReloadResult {
+  std::vector<std::string> added;
+  std::vector<std::string> removed;
+  std::vector<std::string> meshes;
+};
+
+// Told when links come and go, so that the outbox finds them.
+class LinkWatcher {
+ public:
+  virtual void links_attached(IdentityLinks& links) = 0;
+  virtual void links_detached(const LaneKey& lane) = 0;
+
+ protected:
+  ~LinkWatcher() = default;
+};
+
+// Lives on the daemon's loop.
+class Membership {
+ public:
+  // All must outlive the membership.
+  void bind(const HostApi& host, const DaemonOptions& options, LinkOwner& owner, LinkWatcher& watcher);
+  Status open_transports();
+  // `instance_secret` makes the member's session id stable across restarts and different on every machine.
+  void set_instance_secret(std::string_view instance_secret);
+
+  // Opens what is new, closes what is gone or has changed; the others are not disturbed.
+  ReloadResult apply(ConfigFile config);
+  void close();
+
+  Mesh* find(std::string_view slug);
+  std::vector<std::string> slugs() const;
+  const std::map<std::string, std::unique_ptr<Mesh>, std::less<>>& meshes() const noexcept { return meshes_; }
+
+  // Registers, or registers again. True when the session has a presence.
+  bool register_session(RegisterRequest request);
+  bool remove_session(std::string_view token);
+  void remove_ended_sessions();
+  // From sessions.json: sessions whose process still runs.
+  void rehydrate();
+  const SessionRegistry& sessions() const noexcept { return sessions_; }
+  SessionPresence* presence(std::string_view mesh, std::string_view session_pubkey);
+  bool is_own_session(std::string_view mesh, std::string_view pubkey) const;
+  // The links of a lane as they are now; null when the identity is gone.
+  IdentityLinks* links_of(const LaneKey& lane);
+
+ private:
+  void open_mesh(MeshRecord record);
+  void close_mesh(const std::string& slug);
+  bool open_presence(const SessionInfo& info, const SecretText& secret);
+  void close_presence(const LaneKey& lane);
+  void persist();
+  LinkIdentity member_identity(const Mesh& mesh) const;
+  LinkIdentity session_identity(const Mesh& mesh, const SessionInfo& info) const;
+
+  const HostApi* host_ = nullptr;
+  const DaemonOptions* options_ = nullptr;
+  LinkOwner* owner_ = nullptr;
+  LinkWatcher* watcher_ = nullptr;
+  std::string instance_secret_;
+  std::vector<Transport> transports_;
+  std::map<std::string, std::unique_ptr<Mesh>, std::less<>> meshes_;
+  SessionRegistry sessions_;
+  std::map<LaneKey, std::unique_ptr<SessionPresence>> presences_;
+};
+
+}  // namespace cm::daemon
