@@ -40,9 +40,10 @@ function(cm_add_fuzz name)
   set_property(GLOBAL APPEND PROPERTY CM_FUZZ_TARGETS ${name})
 endfunction()
 
-# cm_add_plugin(NAME SOURCES ... [LIBS ...] MANIFEST plugin.toml): a shared library with exactly one exported symbol.
+# cm_add_plugin(NAME SOURCES ... [LIBS ...] MANIFEST plugin.toml [NO_INSTALL]): a shared library with exactly one exported
+# symbol. NO_INSTALL: an example, which is no part of an installation.
 function(cm_add_plugin name)
-  cmake_parse_arguments(ARG "" "MANIFEST" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_INSTALL" "MANIFEST" "SOURCES;LIBS" ${ARGN})
   set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}_manifest.c)
   add_custom_command(
     OUTPUT ${generated}
@@ -58,6 +59,8 @@ function(cm_add_plugin name)
     target_link_options(${name} PRIVATE -Wl,-z,defs)
   endif()
   set_target_properties(${name} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
-  install(TARGETS ${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/claudemesh/plugins)
+  if(NOT ARG_NO_INSTALL)
+    install(TARGETS ${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/claudemesh/plugins)
+  endif()
   set_property(GLOBAL APPEND PROPERTY CM_PLUGIN_TARGETS ${name})
 endfunction()

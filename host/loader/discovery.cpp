@@ -10,6 +10,9 @@
 #include "host/loader/library.hpp"
 #include "host/loader/manifest_cache.hpp"
 
+#ifndef CM_RELATIVE_PLUGIN_DIR
+#define CM_RELATIVE_PLUGIN_DIR "lib/claudemesh/plugins"
+#endif
 #ifndef CM_SYSTEM_PLUGIN_DIR
 #define CM_SYSTEM_PLUGIN_DIR "/usr/local/lib/claudemesh/plugins"
 #endif
@@ -100,6 +103,8 @@ std::vector<SearchFolder> search_folders(const std::vector<fs::path>& plugin_pat
   if (!program.empty()) {
     add_folder(folders, program.parent_path() / "plugins", "program", true);
     add_folder(folders, program.parent_path() / ".." / "plugins", "program", true);
+    // An installation that was moved, or made with another prefix than the one it was configured for.
+    add_folder(folders, program.parent_path() / ".." / CM_RELATIVE_PLUGIN_DIR, "program", true);
   }
   add_folder(folders, CM_SYSTEM_PLUGIN_DIR, "system", true);
   return folders;

@@ -43,8 +43,10 @@ TEST(SearchFolders, HaveOneOrderAndAreAbsolute) {
   for (const SearchFolder& folder : search_folders({"/t", "."}, environment, "/opt/cm/bin/claudemesh")) {
     paths.push_back(folder.path.string());
   }
-  ASSERT_THAT(paths, SizeIs(7));
+  ASSERT_THAT(paths, SizeIs(8));
   paths.pop_back();  // the system folder depends on the build
+  EXPECT_TRUE(paths.back().starts_with("/opt/cm/") && paths.back().ends_with("/claudemesh/plugins")) << paths.back();
+  paths.pop_back();
   EXPECT_THAT(paths, ElementsAre("/t", "/e1", "/e2", "/h/.local/lib/claudemesh/plugins", "/opt/cm/bin/plugins",
                                  "/opt/cm/plugins"));
 }
