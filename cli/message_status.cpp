@@ -1,0 +1,105 @@
+// `claudemesh message status`: what became of a message, as the broker knows it.
+#include <algorithm>
+#include <ostream>
+
+#include "cli/config_file.hpp"
+#include "cli/json_fields.hpp"
+#include "cli/send.hpp"
+#include "protocol/ids.hpp"
+
+namespace cm::cli {
+
+namespace {
+
+constexpr std::size_t kIdMax = 32;
+
+int fail_invalid_id(const StatusArguments& arguments, const Context& context, const std::string& code) {
+  const std::string expected = "8 to 32 letters and digits";
+  const std::string reason = "the message id \"" + printable(arguments.id) + "\" cannot be one (" + code + ")";
+  if (arguments.json) {
+    context.output.json_line(object_of({{"ok", json_bool(false)},
+                                        {"error", json_text("invalid_argument")},
+                                        {"field", json_text("messageId")},
+                                        {"code", json_text(code)},
+                                        {"reason", json_text(reason)},
+                                        {"expected", json_text(expected)}}));
+  }
+  return context.output.fail({ExitCode::kUsage, reason, expected, "copy the id that `claudemesh send --json` printed"});
+}
+
+int fail_not_found(const StatusArguments& arguments, const Context& context, const ApiReply& reply) {
+  const bool prefix = arguments.id.size() < kIdMax;
+  if (arguments.json) {
+    context.output.json_line(object_of({{"ok", json_bool(false)},
+                                        {"error", json_text("not_found")},
+                                        {"id", json_text(arguments.id)},
+                                        {"isPrefix", json_bool(prefix)}}));
+  }
+  return context.output.fail({ExitCode::kNotFound, "message " + arguments.id + ": " + reply.problem(),
+                              prefix ? "the beginning of exactly one message id of the mesh" : "a message of the mesh",
+                              "add --mesh SLUG if it was sent on another mesh, or give the whole id"});
+}
+
+void print_status(const JsonValue& body, const Output& output) {
+  const std::string target = text_of(body, "targetSpec");
+  output.out << "  " << output.bold(printable(text_of(body, "messageId"))) << " to "
+             << printable(target.size() > 20 ? target.substr(0, 16) + "…" : target) << '\n';
+  const std::string delivered_at = text_of(body, "deliveredAt");
+  output.out << "  " << (flag_of(body, "delivered") ? "delivered " + printable(delivered_at) : "held at the broker")
+             << '\n';
+  for (const JsonValue& recipient : array_of(body, "recipients")) {
+    output.out << "    " << printable(text_of(recipient, "status")) << "  " << printable(text_of(recipient, "name"))
+               << output.dim(" " + printable(text_of(recipient, "pubkey").substr(0, 16)) + "…") << '\n';
+  }
+}
+
+}  // namespace
+
+std::optional<std::string> message_id_problem(std::string_view id) {
+  if (id.empty()) {
+    return "missing";
+  }
+  if (!protocol::is_base62(id)) {
+    return "bad_charset";
+  }
+  if (id.size() < protocol::kMessageIdPrefixMin) {
+    return "too_short";
+  }
+  return id.size() > kIdMax ? std::optional<std::string>("too_long") : std::nullopt;
+}
+
+int run_message_status(const StatusArguments& arguments, const Context& context) {
+  if (const std::optional<std::string> problem = message_id_problem(arguments.id); problem.has_value()) {
+    return fail_invalid_id(arguments, context, *problem);
+  }
+  Outcome<ConfigFile> config = require_mesh(context.paths, arguments.mesh);
+  if (!config.ok()) {
+    return context.output.fail(config.failure());
+  }
+  Outcome<ApiClient> client = reach_daemon(context, arguments.daemon);
+  if (!client.ok()) {
+    return context.output.fail(client.failure());
+  }
+  const Result<ApiReply> reply =
+      client->call("GET", "/v1/messages/" + arguments.id + "/status" + query_of({{"mesh", arguments.mesh}}));
+  if (!reply) {
+    return context.output.fail(no_answer(context, reply.error()));
+  }
+  if (!reply->ok()) {
+    const bool missing = reply->status == 404 && reply->code() != "mesh_not_attached";
+    if (missing || reply->code() == "ambiguous_prefix") {
+      return fail_not_found(arguments, context, *reply);
+    }
+    Failure failure = refused(*reply, "the question for the message's status");
+    failure.code = reply->status >= 502 ? ExitCode::kNetwork : failure.code;
+    return context.output.fail(failure);
+  }
+  if (arguments.json) {
+    context.output.json(reply->body);
+  } else {
+    print_status(reply->body, context.output);
+  }
+  return 0;
+}
+
+}  // namespace cm::cli
