@@ -52,10 +52,13 @@ std::string repeated_ack(const SendRequest& request, const DedupeRecord& record)
     ack.error = kReusedText;
     ack.code = protocol::kAckIdempotencyKeyReused;
     ack.retryable = false;
-    if (record.sender_member_id == request.sender->id) {
-      ack.broker_fingerprint_prefix = prefix;
+    if (record.sender_member_id != request.sender->id) {
+      return write(ack);
     }
-    return write(ack);
+    ack.broker_fingerprint_prefix = prefix;
+    std::string out = write(ack);
+    out.pop_back();
+    return out + R"(,"conflict":"request_fingerprint_mismatch"})";
   }
   const std::string first_seen_at = iso_time(record.first_seen_at_ms);
   ack.message_id = record.broker_message_id;

@@ -161,13 +161,16 @@ void Broker::dispatch(Connection& connection) {
       {WireType::kBan, &handle_ban},
       {WireType::kUnban, &handle_unban},
       {WireType::kListBans, &handle_list_bans},
+      {WireType::kMeshInfo, &handle_mesh_info},
+      {WireType::kAuditQuery, &handle_audit_query},
+      {WireType::kAuditVerify, &handle_audit_verify},
       {WireType::kFeatureNegotiationRequest, &handle_feature_negotiation},
   };
   const auto handler = kHandlers.find(type);
   if (handler != kHandlers.end()) {
     handler->second(*this, connection, *frame);
   } else if (protocol::is_client_type(type)) {
-    connection.reply(empty_feature_reply(reader_.type_name(), *frame));
+    connection.reply(empty_feature_reply(reader_.type_name(), *frame, context_.wall_ms()));
   }
 }
 

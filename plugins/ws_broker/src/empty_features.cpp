@@ -1,5 +1,7 @@
 // Requests of features that this broker does not serve get the reply that an empty feature gives (wire/02), so that a
-// 1.37.0 client goes on at once instead of waiting for its time-out. What would have to be kept is refused by name.
+// 1.37.0 client goes on at once instead of waiting for its time-out. Where the protocol has an error code it is used;
+// a request that would have to be kept and has no error code in the protocol stays without a reply, as a success would
+// be a lie and an unknown code would end a session.
 #include <array>
 #include <string>
 #include <string_view>
@@ -15,65 +17,81 @@ using protocol::JsonValue;
 namespace {
 
 enum class Kind : std::uint8_t {
-  kSilent,    // no reply in the protocol
-  kEmpty,     // `body` is the reply without type and request id
-  kEcho,      // as kEmpty, and `field` of the request is repeated
-  kTopic,     // topic_not_found for `field`
-  kNotFound,  // not_found "file not found"
+  kReply,  // type, the repeated field, body
+  kAck,    // an ack whose id and messageId are the field
+  kError,  // type is the code, body the message
+  kTopic,  // topic_not_found for the field
 };
 
 struct EmptyFeature {
   std::string_view request;
   Kind kind;
-  std::string_view reply_type = {};
-  std::string_view body = {};  // members after the type, without the braces; may be empty
-  std::string_view field = {};
+  std::string_view type = {};
+  std::string_view body = {};   // members without braces; may be empty
+  std::string_view field = {};  // of the request; empty: none
 };
 
 constexpr std::array kFeatures = {
-    EmptyFeature{"topic_list", Kind::kEmpty, "topic_list_response", R"("topics":[])"},
+    EmptyFeature{"topic_list", Kind::kReply, "topic_list_response", R"("topics":[])"},
     EmptyFeature{"topic_join", Kind::kTopic, {}, {}, "topic"},
     EmptyFeature{"topic_leave", Kind::kTopic, {}, {}, "topic"},
     EmptyFeature{"topic_members", Kind::kTopic, {}, {}, "topic"},
     EmptyFeature{"topic_history", Kind::kTopic, {}, {}, "topic"},
     EmptyFeature{"topic_mark_read", Kind::kTopic, {}, {}, "topic"},
-    EmptyFeature{"apikey_list", Kind::kEmpty, "apikey_list_response", R"("keys":[])"},
-    EmptyFeature{"apikey_revoke", Kind::kEmpty, "apikey_revoke_response", R"("status":"not_found")"},
-    EmptyFeature{"set_state", Kind::kSilent},
-    EmptyFeature{"get_state", Kind::kEcho, "state_result", R"("value":null,"updatedBy":"","updatedAt":"")", "key"},
-    EmptyFeature{"list_state", Kind::kEmpty, "state_list", R"("entries":[])"},
-    EmptyFeature{"recall", Kind::kEmpty, "memory_results", R"("memories":[])"},
-    EmptyFeature{"get_file", Kind::kNotFound},
-    EmptyFeature{"list_files", Kind::kEmpty, "file_list", R"("files":[])"},
-    EmptyFeature{"file_status", Kind::kEcho, "file_status_result", R"("accesses":[])", "fileId"},
-    EmptyFeature{"get_context", Kind::kEmpty, "context_results", R"("contexts":[])"},
-    EmptyFeature{"list_contexts", Kind::kEmpty, "context_list", R"("contexts":[])"},
-    EmptyFeature{"list_tasks", Kind::kEmpty, "task_list", R"("tasks":[])"},
-    EmptyFeature{"publish", Kind::kSilent},
-    EmptyFeature{"unsubscribe", Kind::kSilent},
-    EmptyFeature{"list_streams", Kind::kEmpty, "stream_list", R"("streams":[])"},
-    EmptyFeature{"vector_search", Kind::kEmpty, "vector_results", R"("results":[])"},
-    EmptyFeature{"list_collections", Kind::kEmpty, "collection_list", R"("collections":[])"},
-    EmptyFeature{"mesh_schema", Kind::kEmpty, "mesh_schema_result", R"("tables":[])"},
-    EmptyFeature{"list_scheduled", Kind::kEmpty, "scheduled_list", R"("messages":[])"},
-    EmptyFeature{"cancel_scheduled", Kind::kEcho, "cancel_scheduled_ack", R"("ok":false)", "scheduledId"},
-    EmptyFeature{"audit_query", Kind::kEmpty, "audit_result", R"("entries":[],"total":0)"},
-    EmptyFeature{"mcp_unregister", Kind::kSilent},
-    EmptyFeature{"mcp_list", Kind::kEmpty, "mcp_list_result", R"("servers":[])"},
-    EmptyFeature{"mcp_call_response", Kind::kSilent},
-    EmptyFeature{"mcp_logs", Kind::kEcho, "mcp_logs_result", R"("lines":[])", "server_name"},
-    EmptyFeature{"mcp_schema", Kind::kEcho, "mcp_schema_result", R"("tools":[])", "server_name"},
-    EmptyFeature{"mcp_catalog", Kind::kEmpty, "mcp_catalog_result", R"("services":[])"},
-    EmptyFeature{"get_skill", Kind::kEmpty, "skill_data", R"("skill":null)"},
-    EmptyFeature{"list_skills", Kind::kEmpty, "skill_list", R"("skills":[])"},
-    EmptyFeature{"remove_skill", Kind::kEcho, "skill_ack", R"("action":"not_found")", "name"},
-    EmptyFeature{"vault_list", Kind::kEmpty, "vault_list_result", R"("entries":[])"},
-    EmptyFeature{"vault_delete", Kind::kEcho, "vault_ack", R"("action":"not_found")", "key"},
-    EmptyFeature{"vault_get", Kind::kEmpty, "vault_get_result", R"("entries":[])"},
-    EmptyFeature{"list_webhooks", Kind::kEmpty, "webhook_list", R"("webhooks":[])"},
-    EmptyFeature{"watch_list", Kind::kEmpty, "watch_list_result", R"("watches":[])"},
-    EmptyFeature{"peer_file_response", Kind::kSilent},
-    EmptyFeature{"peer_dir_response", Kind::kSilent},
+    EmptyFeature{"apikey_list", Kind::kReply, "apikey_list_response", R"("keys":[])"},
+    EmptyFeature{"apikey_revoke", Kind::kReply, "apikey_revoke_response", R"("status":"not_found")"},
+    EmptyFeature{"get_state", Kind::kReply, "state_result", R"("value":null,"updatedBy":"","updatedAt":"")", "key"},
+    EmptyFeature{"list_state", Kind::kReply, "state_list", R"("entries":[])"},
+    EmptyFeature{"recall", Kind::kReply, "memory_results", R"("memories":[])"},
+    EmptyFeature{"forget", Kind::kAck, {}, {}, "memoryId"},
+    EmptyFeature{"get_file", Kind::kError, "not_found", "file not found"},
+    EmptyFeature{"list_files", Kind::kReply, "file_list", R"("files":[])"},
+    EmptyFeature{"file_status", Kind::kReply, "file_status_result", R"("accesses":[])", "fileId"},
+    EmptyFeature{"delete_file", Kind::kAck, {}, {}, "fileId"},
+    EmptyFeature{"grant_file_access", Kind::kError, "not_found", "file not found"},
+    EmptyFeature{"get_context", Kind::kReply, "context_results", R"("contexts":[])"},
+    EmptyFeature{"list_contexts", Kind::kReply, "context_list", R"("contexts":[])"},
+    EmptyFeature{"list_tasks", Kind::kReply, "task_list", R"("tasks":[])"},
+    EmptyFeature{"claim_task", Kind::kError, "task_not_claimable", "task is not open or does not exist"},
+    EmptyFeature{"complete_task", Kind::kError, "task_not_found", "task not found in this mesh"},
+    EmptyFeature{"list_streams", Kind::kReply, "stream_list", R"("streams":[])"},
+    EmptyFeature{"vector_store", Kind::kError, "vector_error", "this broker keeps no vectors"},
+    EmptyFeature{"vector_search", Kind::kReply, "vector_results", R"("results":[])"},
+    EmptyFeature{"vector_delete", Kind::kAck, {}, {}, "id"},
+    EmptyFeature{"list_collections", Kind::kReply, "collection_list", R"("collections":[])"},
+    EmptyFeature{"graph_query", Kind::kError, "graph_error", "this broker keeps no graph"},
+    EmptyFeature{"graph_execute", Kind::kError, "graph_error", "this broker keeps no graph"},
+    EmptyFeature{"mesh_query", Kind::kError, "query_error", "this broker keeps no tables for meshes"},
+    EmptyFeature{"mesh_execute", Kind::kError, "execute_error", "this broker keeps no tables for meshes"},
+    EmptyFeature{"mesh_schema", Kind::kReply, "mesh_schema_result", R"("tables":[])"},
+    EmptyFeature{"list_scheduled", Kind::kReply, "scheduled_list", R"("messages":[])"},
+    EmptyFeature{"cancel_scheduled", Kind::kReply, "cancel_scheduled_ack", R"("ok":false)", "scheduledId"},
+    EmptyFeature{"pause_clock", Kind::kError, "no_clock", "No clock running for this mesh"},
+    EmptyFeature{"resume_clock", Kind::kError, "no_clock", "No clock running for this mesh"},
+    EmptyFeature{"mcp_list", Kind::kReply, "mcp_list_result", R"("servers":[])"},
+    EmptyFeature{"mcp_deploy", Kind::kError, "deploy_error", "this broker runs no services"},
+    EmptyFeature{"mcp_undeploy", Kind::kReply, "mcp_deploy_status", R"("status":"stopped")", "server_name"},
+    EmptyFeature{"mcp_update", Kind::kError, "deploy_error", "this broker runs no services"},
+    EmptyFeature{"mcp_logs", Kind::kReply, "mcp_logs_result", R"("lines":[])", "server_name"},
+    EmptyFeature{"mcp_scope", Kind::kReply, "mcp_scope_result", R"("scope":{"type":"peer"},"deployed_by":"unknown")",
+                 "server_name"},
+    EmptyFeature{"mcp_schema", Kind::kReply, "mcp_schema_result", R"("tools":[])", "server_name"},
+    EmptyFeature{"mcp_catalog", Kind::kReply, "mcp_catalog_result", R"("services":[])"},
+    EmptyFeature{"skill_deploy", Kind::kError, "deploy_error", "this broker runs no services"},
+    EmptyFeature{"get_skill", Kind::kReply, "skill_data", R"("skill":null)"},
+    EmptyFeature{"list_skills", Kind::kReply, "skill_list", R"("skills":[])"},
+    EmptyFeature{"remove_skill", Kind::kReply, "skill_ack", R"("action":"not_found")", "name"},
+    EmptyFeature{"vault_set", Kind::kError, "vault_error", "this broker keeps no vault"},
+    EmptyFeature{"vault_list", Kind::kReply, "vault_list_result", R"("entries":[])"},
+    EmptyFeature{"vault_delete", Kind::kReply, "vault_ack", R"("action":"not_found")", "key"},
+    EmptyFeature{"vault_get", Kind::kReply, "vault_get_result", R"("entries":[])"},
+    EmptyFeature{"create_webhook", Kind::kError, "invalid_webhook", "this broker serves no webhooks"},
+    EmptyFeature{"list_webhooks", Kind::kReply, "webhook_list", R"("webhooks":[])"},
+    EmptyFeature{"delete_webhook", Kind::kReply, "webhook_ack", R"("url":"","secret":"")", "name"},
+    EmptyFeature{"unwatch", Kind::kReply, "watch_ack", R"("url":"","mode":"","interval":0)", "watchId"},
+    EmptyFeature{"watch_list", Kind::kReply, "watch_list_result", R"("watches":[])"},
+    EmptyFeature{"peer_file_request", Kind::kError, "peer_not_found", "target peer not connected"},
+    EmptyFeature{"peer_dir_request", Kind::kError, "peer_not_found", "target peer not connected"},
 };
 
 const EmptyFeature* find_feature(std::string_view request) {
@@ -87,8 +105,8 @@ const EmptyFeature* find_feature(std::string_view request) {
 
 std::string reply_of(const EmptyFeature& feature, const JsonValue& frame) {
   std::string out;
-  protocol::ObjectWriter object(out, feature.reply_type);
-  if (feature.kind == Kind::kEcho) {
+  protocol::ObjectWriter object(out, feature.type);
+  if (!feature.field.empty()) {
     object.text(feature.field, text_member(frame, feature.field));
   }
   out.push_back(',');
@@ -98,7 +116,21 @@ std::string reply_of(const EmptyFeature& feature, const JsonValue& frame) {
   return out;
 }
 
-// The original puts the request id into `id`; some clients look for `_reqId`: both are set.
+std::string ack_of(const EmptyFeature& feature, const JsonValue& frame) {
+  const std::string_view id = text_member(frame, feature.field);
+  const auto req_id = request_id(frame);
+  protocol::AckView ack;
+  ack.id = id;
+  ack.message_id = id;
+  if (req_id) {
+    ack.req_id = *req_id;
+  }
+  std::string out;
+  protocol::write_ack(out, ack);
+  return out;
+}
+
+// The original puts the request id into `id`; newer clients look for `_reqId`: both are set.
 std::string topic_not_found(std::string_view topic, const JsonValue& frame) {
   protocol::ErrorFrame error;
   error.code = "topic_not_found";
@@ -110,17 +142,24 @@ std::string topic_not_found(std::string_view topic, const JsonValue& frame) {
   return out;
 }
 
-std::string clock_status(const JsonValue& frame) {
-  return error_frame("no_clock", "No clock running for this mesh", request_id(frame));
+std::string no_clock(const JsonValue& frame, std::int64_t wall_ms) {
+  const std::string now = iso_time(wall_ms);
+  std::string out;
+  protocol::ObjectWriter object(out, "clock_status");
+  object.integer("speed", 0);
+  object.boolean("paused", true);
+  object.integer("tick", 0);
+  object.text("simTime", now);
+  object.text("startedAt", now);
+  object.text_if("_reqId", request_id(frame));
+  object.close();
+  return out;
 }
 
-// Acks whose id is the object's id, also for unknown ids.
-std::string object_ack(std::string_view id, const JsonValue& frame) {
+std::string no_mcp_server(const JsonValue& frame) {
   std::string out;
-  protocol::ObjectWriter object(out, "ack");
-  object.text("id", id);
-  object.text("messageId", id);
-  object.boolean("queued", false);
+  protocol::ObjectWriter object(out, "mcp_call_result");
+  object.text("error", "MCP server \"" + std::string(text_member(frame, "serverName")) + "\" not found in mesh");
   object.text_if("_reqId", request_id(frame));
   object.close();
   return out;
@@ -128,35 +167,28 @@ std::string object_ack(std::string_view id, const JsonValue& frame) {
 
 }  // namespace
 
-std::string empty_feature_reply(std::string_view type, const JsonValue& frame) {
-  if (type == "forget") {
-    return object_ack(text_member(frame, "memoryId"), frame);
+std::string empty_feature_reply(std::string_view type, const JsonValue& frame, std::int64_t wall_ms) {
+  if (type == "get_clock") {
+    return no_clock(frame, wall_ms);
   }
-  if (type == "delete_file") {
-    return object_ack(text_member(frame, "fileId"), frame);
-  }
-  if (type == "vector_delete") {
-    return object_ack(text_member(frame, "id"), frame);
-  }
-  if (type == "pause_clock" || type == "resume_clock") {
-    return clock_status(frame);
+  if (type == "mcp_call") {
+    return no_mcp_server(frame);
   }
   const EmptyFeature* feature = find_feature(type);
   if (feature == nullptr) {
-    return error_frame("feature_unavailable", "this broker does not serve " + std::string(type), request_id(frame));
+    return {};
   }
   switch (feature->kind) {
-    case Kind::kSilent:
-      return {};
+    case Kind::kReply:
+      return reply_of(*feature, frame);
+    case Kind::kAck:
+      return ack_of(*feature, frame);
+    case Kind::kError:
+      return error_frame(feature->type, feature->body, request_id(frame));
     case Kind::kTopic:
       return topic_not_found(text_member(frame, feature->field), frame);
-    case Kind::kNotFound:
-      return error_frame("not_found", "file not found", request_id(frame));
-    case Kind::kEmpty:
-    case Kind::kEcho:
-      break;
   }
-  return reply_of(*feature, frame);
+  return {};
 }
 
 }  // namespace cm::broker

@@ -36,10 +36,15 @@ void handle_list_bans(Broker& broker, Connection& connection, const protocol::Js
 // Ends all presences of a member that was just banned.
 void end_presences_of_banned(Broker& broker, Member& member);
 
+// --- the mesh (mesh_requests.cpp) ---
+void handle_mesh_info(Broker& broker, Connection& connection, const protocol::JsonValue& frame);
+void handle_audit_query(Broker& broker, Connection& connection, const protocol::JsonValue& frame);
+void handle_audit_verify(Broker& broker, Connection& connection, const protocol::JsonValue& frame);
+
 // --- negotiation, and what this broker does not serve (features.cpp, empty_features.cpp) ---
 void handle_feature_negotiation(Broker& broker, Connection& connection, const protocol::JsonValue& frame);
 // The reply of wire/02 for an empty feature; "" when the request has none, or is unknown.
-std::string empty_feature_reply(std::string_view type, const protocol::JsonValue& frame);
+std::string empty_feature_reply(std::string_view type, const protocol::JsonValue& frame, std::int64_t wall_ms);
 
 // --- HTTP (http_routes.cpp, join.cpp, operator_api.cpp) ---
 void handle_http(Broker& broker, const HttpRequest& request);
@@ -51,7 +56,7 @@ void add_operator_routes(Broker& broker, HttpListener& listener);
 // --- shared by the handlers ---
 std::optional<std::string> request_id(const protocol::JsonValue& frame);
 std::string error_frame(std::string_view code, std::string_view message, const std::optional<std::string>& req_id);
-// {name, pubkey, displayName}: eventData of presence events; the caller may add members.
+// {name, pubkey}: eventData of presence events; the caller may add members.
 protocol::JsonValue presence_event_data(const Presence& presence);
 protocol::JsonValue groups_value(const std::vector<protocol::GroupMembership>& groups);
 

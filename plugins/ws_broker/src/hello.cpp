@@ -114,6 +114,7 @@ void announce(Broker& broker, Presence& presence, const Restored& restored) {
   const Member* member = presence.member;
   protocol::JsonValue data = presence_event_data(presence);
   data.set("groups", groups_value(presence.groups));
+  data.set("displayName", protocol::JsonValue(presence.display_name));  // what the 1.37.0 client prints
   if (restored.restored) {
     data.set("lastSeenAt", protocol::JsonValue(restored.last_seen_at));
     if (!restored.summary.empty()) {

@@ -41,7 +41,6 @@ JsonValue presence_event_data(const Presence& presence) {
   JsonValue data;
   data.set("name", JsonValue(presence.display_name));
   data.set("pubkey", JsonValue(presence.routing_key()));
-  data.set("displayName", JsonValue(presence.display_name));  // what the 1.37.0 client reads
   return data;
 }
 

@@ -122,6 +122,7 @@ void join(Broker& broker, Connection& connection, Member& member, const SessionH
   broker.audit().append(*presence.mesh, "peer_joined", &member, audit);
   protocol::JsonValue data = presence_event_data(presence);
   data.set("groups", groups_value(presence.groups));
+  data.set("displayName", protocol::JsonValue(presence.display_name));  // what the 1.37.0 client prints
   broker.push_event(*presence.mesh, "peer_joined", protocol::to_json(data),
                     [&presence](const Presence& other) { return &other != &presence; });
 }

@@ -90,6 +90,14 @@ StoreSql::Statements::Statements(StorageClient& client) {
       "INSERT INTO audit_log (mesh_id, event_type, actor_member_id, actor_display_name, payload, prev_hash, hash, "
       "created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
 
+  audit_page = prepare(
+      "SELECT id, event_type, actor_member_id, payload, hash, created_at FROM audit_log "
+      "WHERE mesh_id = ?1 AND (?2 = '' OR event_type = ?2) ORDER BY id DESC LIMIT ?3 OFFSET ?4");
+  audit_count = prepare("SELECT count(*) FROM audit_log WHERE mesh_id = ?1 AND (?2 = '' OR event_type = ?2)");
+  audit_chain = prepare(
+      "SELECT id, event_type, actor_member_id, payload, created_at, prev_hash, hash FROM audit_log "
+      "WHERE mesh_id = ?1 ORDER BY id");
+
   // Sequence numbers grow with the time of acceptance, so that old messages are a prefix of the table.
   first_seq_since = prepare("SELECT seq FROM message WHERE created_at_ms >= ?1 ORDER BY seq LIMIT 1");
   expire_deliveries = prepare(

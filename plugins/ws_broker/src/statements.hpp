@@ -14,7 +14,7 @@ struct StoreSql::Statements {
       put_session_key;
   cm_statement claim_id, find_dedupe, insert_message, insert_delivery;
   cm_statement waiting_rows, mark_delivered, mark_claimed, acknowledge_by_id, acknowledge_by_client_id, queue_depth;
-  cm_statement find_messages, deliveries_of, last_audit_hash, insert_audit;
+  cm_statement find_messages, deliveries_of, last_audit_hash, insert_audit, audit_page, audit_count, audit_chain;
   cm_statement first_seq_since, expire_deliveries, forget_history, delete_deliveries, delete_messages, delete_dedupe,
       delete_session_keys;
 };

@@ -245,6 +245,42 @@ Status StoreSql::append_audit(SqlTransaction& tx, const std::vector<AuditEntry>&
 }
 
 // --- JSON forms
+Status StoreSql::audit_page(SqlTransaction& tx, std::string_view mesh_id, std::string_view event_type,
+                            std::int64_t limit, std::int64_t offset, AuditPage& out) const {
+  const Status counted =
+      tx.query(sql_->audit_count, {mesh_id, event_type}, [&](const SqlRow& row) { out.total = row.integer(0); });
+  if (!counted.ok()) {
+    return counted;
+  }
+  return tx.query(sql_->audit_page, {mesh_id, event_type, limit, offset}, [&](const SqlRow& row) {
+    AuditRow& added = out.rows.emplace_back();
+    added.id = row.integer(0);
+    added.entry.event_type = row.text(1);
+    added.entry.actor_member_id = row.text(2);
+    added.entry.payload_json = row.text(3);
+    added.hash = row.text(4);
+    added.entry.created_at = row.text(5);
+  });
+}
+
+Status StoreSql::verify_audit(SqlTransaction& tx, std::string_view mesh_id, AuditVerdict& out) const {
+  std::string previous = "genesis";
+  return tx.query(sql_->audit_chain, {mesh_id}, [&](const SqlRow& row) {
+    ++out.entries;
+    AuditEntry entry;
+    entry.mesh_id = mesh_id;
+    entry.event_type = row.text(1);
+    entry.actor_member_id = row.text(2);
+    entry.payload_json = row.text(3);
+    entry.created_at = row.text(4);
+    const bool fits = row.text(5) == previous && row.text(6) == audit_hash(previous, entry);
+    if (!fits && !out.broken_at) {
+      out.broken_at = row.integer(0);
+    }
+    previous = row.text(6);
+  });
+}
+
 // -------------------------------------------------------------------------------------------------------
 
 std::string groups_json(const std::vector<protocol::GroupMembership>& groups) {

@@ -88,6 +88,20 @@ struct AuditEntry {
   std::string created_at;          // ISO 8601
 };
 
+struct AuditRow {
+  std::int64_t id = 0;
+  AuditEntry entry;
+  std::string hash;
+};
+struct AuditPage {
+  std::vector<AuditRow> rows;  // newest first
+  std::int64_t total = 0;
+};
+struct AuditVerdict {
+  std::int64_t entries = 0;
+  std::optional<std::int64_t> broken_at;  // the id of the first entry that does not fit
+};
+
 struct PruneLimits {
   std::int64_t queue_before_ms = 0;              // undelivered rows of older messages go
   std::int64_t messages_before_ms = 0;           // messages that are older go
@@ -143,6 +157,10 @@ class StoreSql {
   Status deliveries_of(SqlTransaction& tx, std::int64_t seq, std::vector<StatusDelivery>& out) const;
   // Chains the entries of a mesh; entries of several meshes may be mixed.
   Status append_audit(SqlTransaction& tx, const std::vector<AuditEntry>& entries) const;
+  // `event_type` empty: all.
+  Status audit_page(SqlTransaction& tx, std::string_view mesh_id, std::string_view event_type, std::int64_t limit,
+                    std::int64_t offset, AuditPage& out) const;
+  Status verify_audit(SqlTransaction& tx, std::string_view mesh_id, AuditVerdict& out) const;
   // One bounded step; call again while it reports a full batch.
   Status prune(SqlTransaction& tx, const PruneLimits& limits, PruneCounts& out) const;
 
