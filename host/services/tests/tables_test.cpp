@@ -5,6 +5,7 @@
 #include <future>
 #include <set>
 
+#include "host/services/timers.hpp"
 #include "host_fixture.hpp"
 
 namespace cm::host {
