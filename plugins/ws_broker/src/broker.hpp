@@ -82,6 +82,8 @@ class Broker final : public ConnectionOwner {
   std::set<std::string>& joins_in_flight() noexcept { return joins_in_flight_; }
 
   std::set<std::string>& slugs_in_flight() noexcept { return slugs_in_flight_; }
+  // Mesh, role and expiry of the invites that are being stored.
+  std::set<std::string>& invites_in_flight() noexcept { return invites_in_flight_; }
 
   std::int64_t uptime_ms() const;
   bool store_healthy() const noexcept { return store_healthy_; }
@@ -134,6 +136,7 @@ class Broker final : public ConnectionOwner {
   std::uint64_t next_connection_ = 1;
   std::set<std::string> joins_in_flight_;
   std::set<std::string> slugs_in_flight_;
+  std::set<std::string> invites_in_flight_;
 
   std::unique_ptr<HttpListener> listener_;
   std::unique_ptr<HttpListener> operator_listener_;

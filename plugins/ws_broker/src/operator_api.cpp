@@ -1,6 +1,7 @@
 // The operator's API over a Unix socket (docs/contracts.md). Only the owner of this process and root may use it.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 
@@ -280,6 +281,19 @@ Result<std::string> make_token(const Mesh& mesh, const std::string& broker_url, 
   return protocol::build_invite_token(payload);
 }
 
+// Whole seconds, because the token carries seconds and both must say the same. A token is its fields and nothing else,
+// so two invites of one role and second would be the same text: the later one lives a little longer.
+std::int64_t free_expiry_ms(Broker& broker, const Mesh& mesh, const std::string& role, std::int64_t wanted_ms) {
+  std::int64_t expires_at_ms = wanted_ms;
+  const auto taken = [&](const auto& invite) { return invite->role == role && invite->expires_at_ms == expires_at_ms; };
+  const auto key = [&] { return mesh.id + role + std::to_string(expires_at_ms); };
+  while (broker.invites_in_flight().count(key()) != 0 || std::any_of(mesh.invites.begin(), mesh.invites.end(), taken)) {
+    expires_at_ms += 1'000;
+  }
+  broker.invites_in_flight().insert(key());
+  return expires_at_ms;
+}
+
 void respond_invite(Broker& broker, const HttpRequest& request, const Invite& invite) {
   const auto base = protocol::broker_http_base(broker.public_url());
   std::string body;
@@ -317,10 +331,10 @@ void post_invite(Broker& broker, const HttpRequest& request, Mesh& mesh, const J
   fresh.role = role;
   fresh.max_uses = *max_uses;
   fresh.created_at_ms = context.wall_ms();
-  // Whole seconds, because the token carries seconds and both must say the same.
-  fresh.expires_at_ms = (fresh.created_at_ms / 1000 + *expires_in_s) * 1000;
+  fresh.expires_at_ms = free_expiry_ms(broker, mesh, role, (fresh.created_at_ms / 1000 + *expires_in_s) * 1000);
   auto token = make_token(mesh, broker.public_url(), fresh);
   if (!token.ok()) {
+    broker.invites_in_flight().erase(mesh.id + role + std::to_string(fresh.expires_at_ms));
     respond_error(request, 500, "internal", token.error().message);
     return;
   }

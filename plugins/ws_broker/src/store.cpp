@@ -244,7 +244,6 @@ Status StoreSql::append_audit(SqlTransaction& tx, const std::vector<AuditEntry>&
   return {};
 }
 
-// --- JSON forms
 Status StoreSql::audit_page(SqlTransaction& tx, std::string_view mesh_id, std::string_view event_type,
                             std::int64_t limit, std::int64_t offset, AuditPage& out) const {
   const Status counted =
@@ -281,6 +280,9 @@ Status StoreSql::verify_audit(SqlTransaction& tx, std::string_view mesh_id, Audi
   });
 }
 
+// -------------------------------------------------------------------------------------------------------
+
+// --- JSON forms
 // -------------------------------------------------------------------------------------------------------
 
 std::string groups_json(const std::vector<protocol::GroupMembership>& groups) {
