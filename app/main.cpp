@@ -7,15 +7,12 @@
 
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
-
-// The hooks of the rooms that add verbs of their own; they are called only when the room is linked. The answer of a
-// verb goes to `exit_code`, which is otherwise left alone.
-namespace cm::cli {
-void add_verbs(CLI::App& app, int& exit_code);
-}
-namespace cm::sim {
-void add_verbs(CLI::App& app, int& exit_code);
-}
+#ifdef CM_HAVE_CLI
+#include "cli/verbs.hpp"
+#endif
+#ifdef CM_HAVE_SIM
+#include "sim/verbs.hpp"
+#endif
 
 namespace {
 
@@ -49,8 +46,12 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+#ifdef CM_HAVE_CLI
+    return cm::cli::report_parse_error(app, error, std::cout, std::cerr);
+#else
     // CLI11 numbers its errors; all of them are a wrong command line to the caller.
     return app.exit(error) == 0 ? 0 : 2;
+#endif
   }
   return exit_code;
 }

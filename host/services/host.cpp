@@ -83,6 +83,10 @@ std::future<Status> Host::enqueue(Command command) {
   std::future<Status> done = request.done.get_future();
   {
     const std::lock_guard lock(control_mutex_);
+    if (ended_) {
+      request.done.set_value(make_error(ErrorCode::kGone, "the host has stopped; make a new one"));
+      return done;
+    }
     requests_.push_back(std::move(request));
   }
   control_changed_.notify_all();
@@ -176,6 +180,7 @@ void Host::control_main() {
   do_stop();
   tell(HostEvent::kStopped);
   const std::lock_guard lock(control_mutex_);
+  ended_ = true;
   for (Request& request : requests_) {
     request.done.set_value(make_error(ErrorCode::kGone, "the host has stopped"));
   }
@@ -206,11 +211,16 @@ Status Host::start_loops() {
   return {};
 }
 
-Unit& Host::add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop) {
-  auto unit = std::make_unique<Unit>(config, from.log.level_of(config.name), services_, *loops_.at(loop));
+Result<Unit*> Host::add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop) {
+  std::unique_ptr<Unit> unit;
+  try {
+    unit = std::make_unique<Unit>(config, from.log.level_of(config.name), services_, *loops_.at(loop));
+  } catch (const std::exception& exception) {
+    return make_error(ErrorCode::kBusy, "instance \"" + config.name + "\": " + exception.what());
+  }
   const std::lock_guard lock(units_mutex_);
   units_.push_back(std::move(unit));
-  return *units_.back();
+  return units_.back().get();
 }
 
 Status Host::do_start() {
@@ -222,11 +232,17 @@ Status Host::do_start() {
   }
   std::vector<Unit*> units;
   Status started = start_loops();
-  if (started) {
-    const auto plan = plan_loops(config_, {});
-    for (const config::InstanceConfig& instance : config_.instances) {
-      units.push_back(&add_unit(instance, config_, plan.at(instance.name)));
+  const auto plan = plan_loops(config_, {});
+  for (std::size_t i = 0; started && i < config_.instances.size(); ++i) {
+    const config::InstanceConfig& instance = config_.instances[i];
+    Result<Unit*> unit = add_unit(instance, config_, plan.at(instance.name));
+    if (unit) {
+      units.push_back(*unit);
+    } else {
+      started = std::move(unit).error();
     }
+  }
+  if (started) {
     started = bring_up(units);
   }
   if (!started) {

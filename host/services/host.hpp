@@ -120,7 +120,7 @@ class Host {
   void apply_log(const config::LogSettings& log);
 
   Unit* find_unit(const std::string& name) const;
-  Unit& add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop);
+  Result<Unit*> add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop);
   void forget_units(const std::vector<Unit*>& gone);
   std::map<std::string, std::uint32_t> running_loops() const;
 
@@ -141,6 +141,7 @@ class Host {
   std::vector<Request> requests_;  // guarded by control_mutex_
   std::string start_error_;        // guarded by control_mutex_
   std::string ops_address_;        // guarded by control_mutex_
+  bool ended_ = false;             // guarded by control_mutex_: nobody answers requests any more
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> immediate_{false};
   std::thread control_thread_;

@@ -169,12 +169,14 @@ Status Host::apply(config::HostConfig next, const config::ConfigDiff& diff) {
     if (!contains(diff.added, instance.name) && !contains(diff.restarted, instance.name)) {
       continue;
     }
-    Unit& unit = add_unit(instance, next, plan.at(instance.name));
-    Status started = bring_up({&unit});
+    Result<Unit*> unit = add_unit(instance, next, plan.at(instance.name));
+    Status started = unit ? bring_up({*unit}) : Status(unit.error());
     if (!started) {
       // The others go on: an instance that fails harms itself (and /readyz says so).
       services_.log.host(LogLevel::kError, started.error().message);
-      take_down({&unit});
+      if (unit) {
+        take_down({*unit});
+      }
       result = std::move(started);
     }
   }

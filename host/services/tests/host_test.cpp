@@ -40,6 +40,27 @@ TEST_F(HostTest, AProviderFoundWithoutANameTellsThatItGoesAway) {
   EXPECT_FALSE(log_->has("plugin-misbehaving")) << log_->text();
 }
 
+TEST_F(HostTest, SeveralProvidersNeedAName) {
+  Host& host = make_host(instance("one", "test_provider") + instance("two", "test_provider") +
+                         instance("user", "test_consumer"));
+  const Status started = host.start();
+  ASSERT_FALSE(started.ok());
+  EXPECT_EQ(started.error().message,
+            "instance \"user\": start failed (invalid): several instances provide test.number/1 (one, two); name the "
+            "one that is meant");
+  host.join();
+  // A host that has ended answers instead of waiting for ever.
+  EXPECT_EQ(host.start().error().code, ErrorCode::kGone);
+  EXPECT_EQ(host.reload().error().code, ErrorCode::kGone);
+}
+
+TEST_F(HostTest, WithoutAProviderTheErrorSaysSo) {
+  Host& host = make_host(instance("user", "test_consumer"));
+  const Status started = host.start();
+  ASSERT_FALSE(started.ok());
+  EXPECT_THAT(started.error().message, HasSubstr("(gone): no instance provides test.number/1"));
+}
+
 TEST_F(HostTest, DeferredStepsAreAwaited) {
   start_host(instance("late", "test_slow") + instance("giver", "test_provider"));
   stop_host();

@@ -13,8 +13,13 @@ namespace {
 
 const cm_host* probe_host = nullptr;
 
-cm_status probe_ok(cm_instance*) noexcept {
-  return CM_OK;
+cm_status probe_configure(cm_instance*) noexcept {
+  const auto* metrics = static_cast<const cm_metrics_v1*>(probe_host->get(probe_host->self, CM_METRICS_ID));
+  const auto view = [](std::string_view text) { return cm_text_pview{text.data(), text.size()}; };
+  std::uint32_t first = 1;
+  const cm_status status =
+      metrics->define(probe_host->self, CM_METRIC_COUNTER, view("test_probe_total"), view(""), view("Calls"), &first);
+  return status == CM_OK && first != 0 ? CM_INTERNAL : status;
 }
 cm_status probe_start(cm_instance*, cm_handle) noexcept {
   return CM_OK;
@@ -25,7 +30,7 @@ cm_status probe_drain(cm_instance*, cm_handle, std::uint64_t) noexcept {
 void probe_nothing(cm_instance*) noexcept {}
 constexpr cm_instance_table_v1 kProbeTable = {sizeof(cm_instance_table_v1),
                                               0,
-                                              probe_ok,
+                                              probe_configure,
                                               probe_start,
                                               probe_drain,
                                               probe_nothing,
@@ -425,6 +430,8 @@ TEST_F(TablesTest, ACallIsCheap) {
     }
     const double each_ns = static_cast<double>(net::Loop::now_ns() - before) / (2.0 * kCalls);
     EXPECT_TRUE(inside);
+    const std::string metrics_text = host_->metrics_text();
+    EXPECT_NE(metrics_text.find("test_probe_total{plugin=\"probe\"} 1000000\n"), std::string::npos);
     RecordProperty("abi_call_ns", std::to_string(each_ns));
     std::printf("one call over the ABI: %.1f ns\n", each_ns);
     EXPECT_LT(each_ns, 1000.0);
