@@ -132,11 +132,15 @@ TEST_F(LinkTest, SendCarriesTheFrozenMessageAndItsAckSettlesIt) {
   open();
   handshake();
   ASSERT_EQ(send("c1"), CM_OK);
-  EXPECT_EQ(
-      socket().sent.back(),
-      R"({"type":"send","id":"c1","targetSpec":"target","priority":"now","nonce":"nonce","ciphertext":"Y2lwaGVy",)"
-      R"("client_message_id":"c1","request_fingerprint":")" +
-          fingerprint_ + "\"}");
+  const std::size_t last = socket().sent.size() - 1;
+  EXPECT_EQ(field(last, "type"), "send");
+  EXPECT_EQ(field(last, "id"), "c1");
+  EXPECT_EQ(field(last, "client_message_id"), "c1");
+  EXPECT_EQ(field(last, "request_fingerprint"), fingerprint_);
+  EXPECT_EQ(field(last, "targetSpec"), "target");
+  EXPECT_EQ(field(last, "priority"), "now");
+  EXPECT_EQ(field(last, "nonce"), "nonce");
+  EXPECT_EQ(field(last, "ciphertext"), "Y2lwaGVy");
   socket().deliver({R"({"type":"ack","id":"c1","messageId":"b1","queued":true})"});
   ASSERT_EQ(log_.sent.size(), 1U);
   EXPECT_EQ(log_.sent[0].outcome, CM_SEND_ACCEPTED);
