@@ -182,12 +182,16 @@ void HttpExchange::flush() {
   watch_.want(true, status == IoStatus::kWantWrite);
 }
 
-void HttpExchange::on_fd_ready(bool readable, bool) {
+void HttpExchange::on_fd_ready(bool readable, bool writable) {
   const auto keep_alive = shared_from_this();
+  // Writable although no output waits: a read of TLS had to write first (key update), so it is the read's turn.
+  const bool read_waited = writable && output_.empty();
   if (!output_.empty()) {
     flush();
+  } else if (read_waited) {
+    watch_.want(true, false);
   }
-  if (readable && connected_) {
+  if ((readable || read_waited) && connected_) {
     read();
   }
 }

@@ -58,16 +58,21 @@ void HttpServerConnection::start() {
   watch_.want(true, false);
 }
 
-void HttpServerConnection::on_fd_ready(bool readable, bool) {
+void HttpServerConnection::on_fd_ready(bool readable, bool writable) {
   const auto keep_alive = shared_from_this();
   if (phase_ == Phase::kTlsHandshake) {
     on_tls_handshake();
     return;
   }
+  // Writable although no output waits: a read of TLS had to write first (key update), so it is the read's turn.
+  const bool read_waited = writable && !blocked_;
   if (blocked_) {
     flush();
   }
-  if (readable && open()) {
+  if ((readable || read_waited) && open()) {
+    if (read_waited) {
+      update_interest();
+    }
     on_readable();
   }
 }

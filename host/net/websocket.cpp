@@ -79,12 +79,17 @@ void WsConnectionImpl::update_interest() {
   watch_.want(reading, blocked_);
 }
 
-void WsConnectionImpl::on_fd_ready(bool readable, bool) {
+void WsConnectionImpl::on_fd_ready(bool readable, bool writable) {
   const auto keep_alive = shared_from_this();
+  // Writable although no output waits: a read of TLS had to write first (key update), so it is the read's turn.
+  const bool read_waited = writable && !blocked_;
   if (blocked_) {
     flush();
   }
-  if (readable && state_ <= State::kClosing) {
+  if ((readable || read_waited) && state_ <= State::kClosing) {
+    if (read_waited) {
+      update_interest();
+    }
     on_readable();
   }
 }
