@@ -83,6 +83,7 @@ struct BasicPush {
   std::optional<Text> sender_name{};
   std::optional<Text> topic{};  // topic name
   std::optional<Text> reply_to_id{};
+  std::optional<Text> target_spec{};  // additive: of a queued multicast, which the recipient could not tell apart
   Priority priority = Priority::kNext;
   Text nonce{};
   Text ciphertext{};

@@ -414,6 +414,7 @@ Result<PushView> FrameReader::push() const {
   out.sender_name = take.text_if(Field::kSenderName);
   out.topic = take.filled_text_if(Field::kTopic);
   out.reply_to_id = take.filled_text_if(Field::kReplyToId);
+  out.target_spec = take.filled_text_if(Field::kTargetSpec);
   out.priority = impl_->given(Field::kPriority) == nullptr ? Priority::kNext : take.priority();
   out.nonce = take.text_if(Field::kNonce).value_or(std::string_view());
   out.ciphertext = take.text_if(Field::kCiphertext).value_or(std::string_view());

@@ -69,6 +69,7 @@ void write_push_as(std::string& out, const BasicPush<Text>& push) {
   object.text_if("senderName", push.sender_name);
   object.text_if("topic", push.topic);
   object.text_if("replyToId", push.reply_to_id);
+  object.text_if("targetSpec", push.target_spec);
   object.text("priority", to_string(push.priority));
   object.text("nonce", push.nonce);
   object.text("ciphertext", push.ciphertext);
@@ -166,6 +167,7 @@ Push to_owned(const PushView& view) {
   out.sender_name = own(view.sender_name);
   out.topic = own(view.topic);
   out.reply_to_id = own(view.reply_to_id);
+  out.target_spec = own(view.target_spec);
   out.priority = view.priority;
   out.nonce = view.nonce;
   out.ciphertext = view.ciphertext;

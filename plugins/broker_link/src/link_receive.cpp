@@ -40,6 +40,7 @@ cm_inbound inbound_view(const protocol::Push& push) {
   view.created_at = to_hview(push.created_at);
   view.event = optional_view(push.event);
   view.event_json = optional_view(push.event_data_json);
+  view.target = optional_view(push.target_spec);
   return view;
 }
 

@@ -24,7 +24,8 @@ bool equal_keys(std::string_view a, std::string_view b) {
 }
 
 bool may_be_plain(const Push& push) {
-  return !is_key(push.sender_pubkey) || !push.topic.empty() || push.nonce.empty() || !push.sender_member_pubkey.empty();
+  const bool multicast = !push.target.empty() && !is_key(push.target);
+  return multicast || !is_key(push.sender_pubkey) || !push.topic.empty() || push.nonce.empty() || !push.sender_member_pubkey.empty();
 }
 
 bool is_own(const Push& push, const Receiver& receiver) {
@@ -60,6 +61,7 @@ Push copy_push(const cm_inbound& raw) {
   push.sender_name = std::string(to_view(raw.sender_name));
   push.topic = std::string(to_view(raw.topic));
   push.reply_to_id = std::string(to_view(raw.reply_to_id));
+  push.target = std::string(to_view(raw.target));
   push.subtype = std::string(to_view(raw.subtype));
   push.nonce = std::string(to_view(raw.nonce));
   push.ciphertext = std::string(to_view(raw.ciphertext));

@@ -21,6 +21,7 @@ struct Push {
   std::string sender_name;
   std::string topic;
   std::string reply_to_id;
+  std::string target;  // of a queued multicast; empty when the broker does not tell
   std::string subtype;
   std::string nonce;
   std::string ciphertext;

@@ -38,7 +38,13 @@ bool suits_better(const Presence& a, const Presence& b, const Message& message) 
   }
   const bool a_is_target = a.routing_key() == message.target_spec;
   const bool b_is_target = b.routing_key() == message.target_spec;
-  return a_is_target != b_is_target ? a_is_target : a.number < b.number;
+  if (a_is_target != b_is_target) {
+    return a_is_target;
+  }
+  const auto connection_number = [](const Presence& presence) {
+    return presence.connection == nullptr ? 0 : presence.connection->number();
+  };
+  return connection_number(a) > connection_number(b);
 }
 
 std::int64_t claim_duration_ms(std::uint32_t attempts_before, std::int64_t base_ms, std::int64_t max_ms) {
@@ -55,10 +61,16 @@ void write_queued_push(std::string& out, const Message& message) {
   push.message_id = message.id;
   push.mesh_id = message.mesh_id;
   push.sender_pubkey = message.sender_pubkey;
+  if (protocol::classify_target(message.target_spec).kind != protocol::TargetKind::kKey) {
+    push.target_spec = message.target_spec;
+  }
   push.priority = message.priority;
   push.nonce = message.nonce;
   push.ciphertext = message.ciphertext;
   push.created_at = created_at;
+  if (protocol::classify_target(message.target_spec).is_multicast()) {
+    push.target_spec = message.target_spec;  // its body is not sealed, which nothing else in this frame tells
+  }
   if (!message.client_message_id.empty()) {
     push.client_message_id = message.client_message_id;
   }
@@ -86,8 +98,31 @@ void Delivery::presence_online(Presence& presence) {
     member.queue->generation = next_generation_++;
     member.queue->complete = !member.may_have_rows;
     active_.insert(&member);
+  } else {
+    take_over_claims(presence);
   }
   drain(member);
+}
+
+// A daemon that was restarted comes back under a new session id while its old connection may still look alive for a
+// while. What that one has not acknowledged goes to the new one now, before anything newer does.
+void Delivery::take_over_claims(const Presence& presence) {
+  MemberQueue& queue = *presence.member->queue;
+  for (const Presence* older : presence.member->presences) {
+    const bool same_client = older != &presence && older->online() && older->acknowledges && presence.acknowledges &&
+                             older->routing_key() == presence.routing_key() && older->channel == presence.channel &&
+                             older->hostname == presence.hostname;
+    if (!same_client) {
+      continue;
+    }
+    for (auto row = queue.claimed.begin(); row != queue.claimed.end();) {
+      const auto next = std::next(row);
+      if (row->second.claimed_by == older->connection->number()) {
+        queue.release(row);
+      }
+      row = next;
+    }
+  }
 }
 
 void Delivery::presence_offline(Presence& presence, std::uint64_t connection) {

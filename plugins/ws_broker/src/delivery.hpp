@@ -22,11 +22,13 @@ namespace cm::broker {
 // Whether a presence may get a row at all: addressed to it, not its own, visible for multicasts, in the group. Status
 // and sockets are not looked at. Pure.
 bool may_receive(const Presence& presence, const QueueRow& row);
-// How well it suits: clients that acknowledge first, then the one whose own key is the target, then the oldest. Pure.
+// How well it suits: clients that acknowledge first, then the one whose own key is the target, then the
+// newest connection, because an older one may be dead without anybody having noticed. Pure.
 bool suits_better(const Presence& a, const Presence& b, const Message& message);
 // How long the claim of the n-th push lasts: `base` doubled each time, at most `max`. Pure.
 std::int64_t claim_duration_ms(std::uint32_t attempts_before, std::int64_t base_ms, std::int64_t max_ms);
-// The frame of a row that comes out of the queue (wire/02 section 3.3, column "queue drain").
+// The frame of a row that comes out of the queue (wire/02 section 3.3, column "queue drain"); a multicast
+// also tells its target.
 void write_queued_push(std::string& out, const Message& message);
 
 class Delivery {
@@ -70,6 +72,7 @@ class Delivery {
   void set_claim(QueueRow& row, const Presence& presence);
   bool takes_now(Presence& presence, const QueueRow& row);
   void delivered(Member& member, std::int64_t seq);
+  void take_over_claims(const Presence& presence);
   void drop_queue(Member& member);
   void load_more(Member& member);
   void read_page(Member& member, std::uint64_t generation, std::int64_t cursor, std::int64_t horizon);

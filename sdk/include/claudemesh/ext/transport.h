@@ -91,6 +91,7 @@ typedef struct cm_inbound {
   cm_text_hview created_at; /* ISO 8601 */
   cm_text_hview event;      /* of system pushes */
   cm_text_hview event_json;
+  cm_text_hview target; /* targetSpec, when the other side told it: "*", "@group"; such a body is not sealed */
 } cm_inbound;
 
 typedef void (*cm_reply_callback)(void* user, cm_status status, cm_text_hview json_or_error) CM_NOEXCEPT;
@@ -136,7 +137,7 @@ typedef struct cm_transport_v1 {
 CM_STATIC_ASSERT(sizeof(cm_link_identity) == 192, "layout of cm_link_identity");
 CM_STATIC_ASSERT(sizeof(cm_outbound) == 104, "layout of cm_outbound");
 CM_STATIC_ASSERT(sizeof(cm_send_result) == 80, "layout of cm_send_result");
-CM_STATIC_ASSERT(sizeof(cm_inbound) == 216, "layout of cm_inbound");
+CM_STATIC_ASSERT(sizeof(cm_inbound) == 232, "layout of cm_inbound");
 CM_STATIC_ASSERT(sizeof(cm_link_callbacks) == 40, "layout of cm_link_callbacks");
 CM_STATIC_ASSERT(sizeof(cm_transport_v1) == 56, "layout of cm_transport_v1");
 
