@@ -210,20 +210,26 @@ bool HttpListeners::close(cm_handle listener) {
   if (closed == nullptr) {
     return false;
   }
-  closed->server->close();
-  bury(std::move(closed));
+  end(*closed);
+  closed_.push_back(std::move(closed));
   return true;
 }
 
-void HttpListeners::bury(std::unique_ptr<Listener> listener) {
-  closed_.push_back(std::move(listener));
-  if (closed_.size() == 1 && instance_.open()) {
-    instance_.loop_thread().loop().post([&instance = instance_] {
-      if (instance.open()) {
-        instance.holdings->http->closed_.clear();
-      }
-    });
+void HttpListeners::end(Listener& listener) {
+  if (listener.ending != 0) {
+    return;
   }
+  listener.ending = ++endings_;
+  Instance* instance = &instance_;
+  listener.server->drain(kListenerEndMs, [instance, ending = listener.ending] {
+    if (instance->open()) {
+      instance->holdings->http->forget_listener(ending);
+    }
+  });
+}
+
+void HttpListeners::forget_listener(std::uint64_t ending) {
+  std::erase_if(closed_, [ending](const std::unique_ptr<Listener>& listener) { return listener->ending == ending; });
 }
 
 void HttpListeners::on_request(cm_handle listener, const std::shared_ptr<net::HttpRequest>& request) {
@@ -436,7 +442,7 @@ void HttpListeners::silence() {
       answer_plain(*open->request, 503, "the service behind this address is stopping; try again later\n");
     }
   }
-  listeners_.for_each([](cm_handle, Listener& listener) { listener.server->close(); });
+  listeners_.for_each([this](cm_handle, Listener& listener) { end(listener); });
 }
 
 }  // namespace cm::host

@@ -24,7 +24,9 @@ inline constexpr std::uint32_t kListenersMax = 256;    // of one instance
 inline constexpr std::uint32_t kRequestsMax = 65'536;  // open at once in one instance; more are answered 503
 inline constexpr std::uint32_t kRoutesMax = 4096;      // of one listener
 inline constexpr std::uint32_t kResponseHeadersMax = 64;
-inline constexpr std::uint64_t kUnansweredRequestMs = 120'000;       // ext/http.h: then 503 and misbehaviour
+inline constexpr std::uint64_t kUnansweredRequestMs = 120'000;  // ext/http.h: then 503 and misbehaviour
+// How long the connections of a closed listener may take to carry away what was answered.
+inline constexpr std::uint64_t kListenerEndMs = 1'000;
 inline constexpr std::size_t kStreamWaitingBytesHigh = 1024 * 1024;  // ext/http.h: stream_write
 
 // "127.0.0.1:7900", "[::1]:0", "unix:/path". Pure.
@@ -79,6 +81,7 @@ class HttpListeners {
     Route fallback;
     std::string local_address;
     std::unique_ptr<net::HttpServer> server;
+    std::uint64_t ending = 0;  // not 0: closed, and this is its number
   };
   struct Request {
     std::shared_ptr<net::HttpRequest> request;
@@ -99,12 +102,15 @@ class HttpListeners {
   void stream_event(cm_handle request, std::uint32_t what);
   void watch_unanswered();
   void sweep_unanswered();
-  void bury(std::unique_ptr<Listener> listener);
+  // Stops listening and lets what was answered reach the peers.
+  void end(Listener& listener);
+  void forget_listener(std::uint64_t ending);
 
   Instance& instance_;
   HandleTable<Listener> listeners_{kListenersMax, 0x1100};
   HandleTable<Request> requests_{kRequestsMax, 0x2200};
-  std::vector<std::unique_ptr<Listener>> closed_;  // freed in a later turn: a handler of theirs may be running
+  std::vector<std::unique_ptr<Listener>> closed_;  // until their last connection has ended
+  std::uint64_t endings_ = 0;
   net::TimerId sweep_timer_ = net::TimerId::kNone;
 };
 

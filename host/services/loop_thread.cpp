@@ -35,22 +35,45 @@ void LoopThread::stop() {
   }
 }
 
+namespace {
+
+// One thread waits for one moment on another. Signalled under the lock: the waiter owns this object and may destroy it
+// as soon as it sees `done`.
+class Rendezvous {
+ public:
+  void signal() {
+    const std::lock_guard lock(mutex_);
+    done_ = true;
+    changed_.notify_one();
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return done_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+};
+
+}  // namespace
+
 void LoopThread::run_sync(const std::function<void()>& function) {
   assert(current_loop_thread == nullptr && "a loop must not wait for a loop");
-  struct Rendezvous {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-  } rendezvous;
+  Rendezvous rendezvous;
   loop_.post([&rendezvous, &function] {
     function();
-    // Notified under the lock: the waiter owns the condition variable and may destroy it as soon as it sees `done`.
-    const std::lock_guard lock(rendezvous.mutex);
-    rendezvous.done = true;
-    rendezvous.changed.notify_one();
+    rendezvous.signal();
   });
-  std::unique_lock lock(rendezvous.mutex);
-  rendezvous.changed.wait(lock, [&rendezvous] { return rendezvous.done; });
+  rendezvous.wait();
+}
+
+void LoopThread::settle() {
+  assert(current_loop_thread == nullptr && "a loop must not wait for a loop");
+  Rendezvous rendezvous;
+  loop_.post([this, &rendezvous] { loop_.at_end_of_batch([&rendezvous] { rendezvous.signal(); }); });
+  rendezvous.wait();
 }
 
 net::HttpClient& LoopThread::http_client() {

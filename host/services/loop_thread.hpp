@@ -28,6 +28,9 @@ class LoopThread {
   // [control] Runs `function` on the loop and waits until it has returned. Must not be called by a loop.
   void run_sync(const std::function<void()>& function);
 
+  // [control] Waits until a turn has ended that began after this call: what was answered before has been written.
+  void settle();
+
   // [loop] The client that the instances of this loop share: one pool of kept-alive connections.
   net::HttpClient& http_client();
 

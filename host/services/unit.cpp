@@ -230,6 +230,7 @@ void Unit::stop() {
 void Unit::destroy() {
   services_.registry.withdraw(*instance_);
   loop_thread_.run_sync([this] { silence(); });
+  loop_thread_.settle();
   // A thread that was let in before the instance closed needs some nanoseconds to leave.
   while (!instance_->gate_empty()) {
     std::this_thread::yield();

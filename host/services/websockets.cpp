@@ -277,7 +277,12 @@ std::uint64_t WebSockets::buffered_bytes(cm_handle handle) const {
 }
 
 void WebSockets::silence() {
-  sockets_.for_each([this](cm_handle, Socket& socket) { drop(socket); });
+  sockets_.for_each([this](cm_handle, Socket& socket) {
+    if (socket.ending) {
+      socket.connection.reset();  // The loop finishes the close handshake; the handlers find the instance closed.
+    }
+    drop(socket);
+  });
 }
 
 std::uint32_t WebSockets::left_open() {
