@@ -16,7 +16,11 @@ namespace cm::cli {
 class Environment {
  public:
   Environment() = default;
-  explicit Environment(std::map<std::string, std::string, std::less<>> values) : values_(std::move(values)) {}
+  static Environment of(std::map<std::string, std::string, std::less<>> values) {
+    Environment result;
+    result.values_ = std::move(values);
+    return result;
+  }
   static Environment of_process();
 
   // Empty when unset: for all our variables an empty value means "not given".
