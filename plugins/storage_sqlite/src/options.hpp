@@ -17,7 +17,7 @@ struct LiveOptions {
   std::size_t queue_max = 65'536;
   std::size_t batch_max = 512;
   std::uint64_t batch_time_max_ms = 20;
-  int wal_checkpoint_pages = 4'000;
+  int wal_checkpoint_pages = 8'000;
 };
 
 struct StorageOptions {

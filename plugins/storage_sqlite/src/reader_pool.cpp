@@ -1,7 +1,5 @@
 #include "plugins/storage_sqlite/src/reader_pool.hpp"
 
-#include "plugins/storage_sqlite/src/sqlite_error.hpp"
-
 namespace cm::storage {
 namespace {
 
@@ -140,7 +138,7 @@ Completion ReaderPool::run_read(Reader& reader, const Item& item) {
                LogField("slowest_statement", statement_excerpt(registry_.text(reader.transaction.slowest())))});
   }
   code = reader.connection.in_transaction() ? reader.connection.control(Connection::Control::kRollback) : SQLITE_OK;
-  if (code != SQLITE_OK || classify(sqlite3_errcode(reader.connection.raw())) == Failure::kDisk) {
+  if (code != SQLITE_OK) {
     reader.connection.close();  // the next read opens it again
   }
   std::string text = outcome.status == CM_OK ? std::string() : reader.transaction.take_error();

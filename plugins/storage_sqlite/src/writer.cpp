@@ -200,6 +200,7 @@ void Writer::lose_transaction(std::string_view reason) {
 
 void Writer::commit() {
   if (!connection_.in_transaction()) {
+    fail_kept(CM_IO, "the database rolled the transaction back before its commit; repeat the work");
     return;
   }
   if (kept_.empty()) {

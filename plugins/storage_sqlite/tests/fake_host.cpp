@@ -55,7 +55,7 @@ struct FakeHost::Tables {
     FakeHost& host = host_of(self);
     std::string line(to_view(message));
     for (std::uint64_t i = 0; i < count; ++i) {
-      line += " " + std::string(to_view(fields[i].key)) + "=" + std::string(to_view(fields[i].value));
+      line.append(" ").append(to_view(fields[i].key)).append("=").append(to_view(fields[i].value));
     }
     const std::lock_guard lock(host.mutex_);
     host.logs_.emplace_back(level, std::move(line));
@@ -68,7 +68,7 @@ struct FakeHost::Tables {
     const std::lock_guard lock(host.mutex_);
     std::string key(to_view(name));
     if (labels.size != 0) {
-      key += "{" + std::string(to_view(labels)) + "}";
+      key.append("{").append(to_view(labels)).append("}");
     }
     host.series_.push_back(Series{std::move(key), 0});
     *out = static_cast<std::uint32_t>(host.series_.size() - 1);
@@ -193,7 +193,7 @@ FakeHost::FakeHost(Mode mode, std::uint64_t seed) : mode_(mode), random_(seed) {
           {"page_size", 4'096},
           {"cache_size", 16 * 1'024 * 1'024},
           {"reader_cache_size", 4 * 1'024 * 1'024},
-          {"wal_autocheckpoint", 4'000},
+          {"wal_autocheckpoint", 8'000},
           {"wal_truncate_size", 64 * 1'024 * 1'024},
           {"idle_after", 5'000},
           {"read_only_grace", 2'000},
@@ -239,10 +239,15 @@ void FakeHost::stop_instance(cm_handle instance) {
     for (const auto& known : instances_) {
       known->stopped = known->stopped || known->host.self == instance;
     }
-    const auto first = std::stable_partition(posts_.begin(), posts_.end(),
-                                             [instance](const Post& post) { return post.instance != instance; });
-    dropped.assign(first, posts_.end());
-    posts_.erase(first, posts_.end());
+    std::deque<Post> kept;
+    for (const Post& post : posts_) {
+      if (post.instance == instance) {
+        dropped.push_back(post);
+      } else {
+        kept.push_back(post);
+      }
+    }
+    posts_ = std::move(kept);
   }
   for (const Post& post : dropped) {
     if (post.dropped != nullptr) {
