@@ -57,6 +57,12 @@ class Scenario {
   }
 
   // --- what the members do ---------------------------------------------------------------------------------------
+  void note(const std::string& text) {
+    if (options_.trace) {
+      options_.trace(mesh_.world().clock_text() + " scenario: " + text);
+    }
+  }
+
   void act() {
     const std::uint64_t dice = random_.below(100);
     if (dice < 62) {
@@ -105,6 +111,11 @@ class Scenario {
       }
     }
     bodies_[message.client_message_id] = protocol::to_json(body);
+    std::string audience;
+    for (const std::string& name : message.recipients) {
+      audience += " " + name;
+    }
+    note(message.sender + " sends " + message.client_message_id + " to" + audience);
     const std::string id = checker_.expect(std::move(message)).client_message_id;
     queue_post(sender, id);
   }
@@ -148,6 +159,7 @@ class Scenario {
     SentMessage& message = *checker_.find(id);
     const bool accepted = answer.status == 200 || answer.status == 202;
     if (accepted) {
+      note(id + " accepted by " + sender.name + " with " + std::to_string(answer.status));
       message.accepted = true;
       message.order = ++accepted_order_;
     }
@@ -247,6 +259,7 @@ class Scenario {
   void partition_someone() {
     ++report_.partitions;
     const std::string member = random_member().name;
+    note("partition between " + member + " and broker");
     mesh_.world().network().partition(member, "broker");
     mesh_.world().scheduler().after(random_.below(kPartitionMsMax) * 1000,
                                     [this, member] { mesh_.world().network().heal(member, "broker"); });
@@ -254,6 +267,7 @@ class Scenario {
 
   void fill_a_disk() {
     Node& node = random_node();
+    note("the disk of " + node.name() + " is full");
     node.disk().faults.full = true;
     mesh_.world().scheduler().after(random_.below(20'000'000), [&node] { node.disk().faults.full = false; });
   }
@@ -262,12 +276,14 @@ class Scenario {
     Node& node = random_node();
     node.clock_skew_ms =
         static_cast<std::int64_t>(random_.below(2 * kClockJumpMsMax)) - static_cast<std::int64_t>(kClockJumpMsMax);
+    note("the clock of " + node.name() + " jumps by " + std::to_string(node.clock_skew_ms) + " ms");
     mesh_.world().scheduler().after(random_.below(60'000'000), [&node] { node.clock_skew_ms = 0; });
   }
 
   // --- the end
   // ---------------------------------------------------------------------------------------------------------
   void heal() {
+    note("heals");
     mesh_.world().network().faults.reset = 0;
     for (const auto& node : mesh_.world().nodes()) {
       node->disk().faults = DiskFaults();
