@@ -33,6 +33,11 @@ add_compile_options(-fno-omit-frame-pointer)
 add_compile_options($<$<CONFIG:Release>:-D_FORTIFY_SOURCE=2> -fstack-protector-strong)
 add_link_options(-Wl,-z,relro,-z,now)
 
+if(CM_FUZZ)
+  # Coverage feedback from the libraries too, not only from the entry point.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 if(CM_SANITIZE)
   add_compile_options(-fsanitize=${CM_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${CM_SANITIZE})

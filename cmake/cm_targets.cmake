@@ -38,6 +38,10 @@ function(cm_add_fuzz name)
     set_tests_properties(${name} PROPERTIES TIMEOUT 60 LABELS fuzz)
   endif()
   set_property(GLOBAL APPEND PROPERTY CM_FUZZ_TARGETS ${name})
+  if(ARG_CORPUS)
+    get_filename_component(corpus ${ARG_CORPUS} ABSOLUTE)
+    set_property(GLOBAL APPEND PROPERTY CM_FUZZ_CORPORA "${name} ${corpus}")
+  endif()
 endfunction()
 
 # cm_add_plugin(NAME SOURCES ... [LIBS ...] MANIFEST plugin.toml [NO_INSTALL]): a shared library with exactly one exported
