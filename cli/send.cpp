@@ -1,5 +1,6 @@
 #include "cli/send.hpp"
 
+#include <charconv>
 #include <istream>
 #include <iterator>
 #include <ostream>
@@ -177,9 +178,10 @@ int send_one(const SendArguments& arguments, const Context& context, ApiClient& 
     return fail_send(arguments, context, send_refused(*reply));
   }
   sent.reply = reply->body;
-  if (arguments.wait_seconds > 0) {
-    Outcome<AwaitedMessage> awaited = await_delivery(client, context, id, text_of(sent.reply, "broker_message_id"),
-                                                     sent.recipient, arguments.wait_seconds);
+  const double wait_seconds = parse_wait(arguments.wait).value_or(0);
+  if (wait_seconds > 0) {
+    Outcome<AwaitedMessage> awaited =
+        await_delivery(client, context, id, text_of(sent.reply, "broker_message_id"), sent.recipient, wait_seconds);
     if (!awaited.ok()) {
       return fail_send(arguments, context, awaited.failure());
     }
@@ -202,6 +204,16 @@ JsonValue send_body(std::string_view to, std::string_view message, std::string_v
     body.set("mesh", json_text(mesh));
   }
   return body;
+}
+
+std::optional<double> parse_wait(std::string_view text) {
+  if (text.empty() || text == "true") {
+    return text.empty() ? 0 : kWaitSecondsDefault;
+  }
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  return whole && seconds > 0 && seconds <= kWaitSecondsMax ? std::optional<double>(seconds) : std::nullopt;
 }
 
 Failure send_refused(const ApiReply& reply) {

@@ -18,8 +18,8 @@ struct SendArguments {
   std::vector<std::string> words;  // joined by one space; exactly "-": the text is read from standard input
   std::string priority = "next";
   std::string mesh;
-  std::string id;           // idempotency key; empty: a fresh one
-  double wait_seconds = 0;  // 0: do not wait
+  std::string id;    // idempotency key; empty: a fresh one
+  std::string wait;  // empty: do not wait; "true": the default time; otherwise seconds
   bool self = false;
   bool json = false;
   DaemonOptions daemon;
@@ -39,6 +39,8 @@ int run_message_status(const StatusArguments& arguments, const Context& context)
 // {to, message, priority, client_message_id, mesh?}.
 protocol::JsonValue send_body(std::string_view to, std::string_view message, std::string_view priority,
                               std::string_view client_message_id, std::string_view mesh);
+// Seconds: 0 for an empty text, kWaitSecondsDefault for "true"; nullopt unless above 0 and at most kWaitSecondsMax.
+std::optional<double> parse_wait(std::string_view text);
 // The failure of a send that the daemon refused.
 Failure send_refused(const ApiReply& reply);
 // Why `id` cannot be a message id (missing, too_short, too_long, bad_charset); nullopt when it can.

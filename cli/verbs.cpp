@@ -83,9 +83,12 @@ void add_send(CLI::App& parent, const char* name, int& exit_code) {
       ->capture_default_str();
   add_mesh_option(verb, arguments->mesh);
   verb->add_option("--id", arguments->id, "Idempotency key: the same key never sends twice")->type_name("KEY");
-  verb->add_flag("--wait{10}", arguments->wait_seconds,
+  // A flag, so that it never takes the recipient for its number: the value comes only behind "=".
+  verb->add_flag("--wait", arguments->wait,
                  "Wait until the recipient confirmed, or the broker accepted (--wait=SECONDS, 10 without)")
-      ->check(CLI::Range(0.0, kWaitSecondsMax));
+      ->check([](const std::string& text) {
+        return parse_wait(text).has_value() ? std::string() : "found \"" + text + "\", expected 0.1 to 3600 seconds";
+      });
   verb->add_flag("--self", arguments->self, "With your own key: to your other sessions");
   add_json(verb, arguments->json);
   add_daemon_options(verb, arguments->daemon);

@@ -131,7 +131,7 @@ TEST_F(Send, WaitEndsWithTheConfirmation) {
   daemon->answer("GET /v1/messages/BrokerMessage1/status", 200, R"({"messageId":"BrokerMessage1","delivered":true})");
   SendArguments waiting = arguments("bob");
   waiting.id = "k1";
-  waiting.wait_seconds = 5;
+  waiting.wait = "5";
   EXPECT_EQ(run_send(waiting, home.context), 0);
   EXPECT_EQ(text_of(home.out_json(), "delivery"), "delivered");
   EXPECT_EQ(text_of(home.out_json(), "messageId"), "BrokerMessage1");
@@ -142,7 +142,7 @@ TEST_F(Send, WaitFailsWhenTheMessageIsDead) {
                  R"({"items":[{"client_message_id":"k2","status":"dead","last_error":"payload too large"}]})");
   SendArguments waiting = arguments("bob");
   waiting.id = "k2";
-  waiting.wait_seconds = 5;
+  waiting.wait = "5";
   EXPECT_EQ(run_send(waiting, home.context), 1);
   EXPECT_NE(home.err.str().find("payload too large"), std::string::npos);
 }
@@ -151,7 +151,7 @@ TEST_F(Send, WaitIsBounded) {
   daemon->answer("GET /v1/outbox", 200, R"({"items":[{"client_message_id":"k3","status":"pending"}]})");
   SendArguments waiting = arguments("bob");
   waiting.id = "k3";
-  waiting.wait_seconds = 0.1;
+  waiting.wait = "0.1";
   EXPECT_EQ(run_send(waiting, home.context), 4);
   EXPECT_NE(home.err.str().find("nothing is lost"), std::string::npos);
 }
@@ -175,6 +175,15 @@ TEST_F(Send, StatusChecksTheIdFirst) {
   EXPECT_EQ(message_id_problem("abcdefgh/../x"), "bad_charset");
   EXPECT_EQ(message_id_problem(std::string(33, 'a')), "too_long");
   EXPECT_EQ(message_id_problem(std::string(32, 'a')), std::nullopt);
+}
+
+TEST(Wait, Seconds) {
+  EXPECT_EQ(parse_wait(""), 0);
+  EXPECT_EQ(parse_wait("true"), kWaitSecondsDefault);
+  EXPECT_EQ(parse_wait("0.25"), 0.25);
+  for (const char* wrong : {"0", "-1", "3601", "nan", "1s", "false"}) {
+    EXPECT_EQ(parse_wait(wrong), std::nullopt) << wrong;
+  }
 }
 
 TEST(SendRefused, NamesTheWayOut) {

@@ -17,9 +17,12 @@ class Conversation(Case):
         self.assertEqual((sent["via"], sent["delivery"], sent["duplicate"]), ("daemon", "delivered", False), sent)
         bob.receives("Hello Bob")
         row = bob.inbox()[0]
-        self.assertEqual((row["mesh"], row["sender_name"], row["sender_pubkey"]), (slug, "alice", alice.key(slug)), row)
+        key = alice.key(slug)
+        self.assertEqual((row["mesh"], row["sender_pubkey"]), (slug, key), row)
+        # A push that was queued names no sender (1.37.0); the daemon then shows the beginning of the key.
+        self.assertIn(row["sender_name"], ("alice", key[:8]), row)
         text = bob.run("inbox").out
-        self.assertIn("alice", text)
+        self.assertIn(row["sender_name"], text)
         self.assertIn("    Hello Bob\n", text)
         self.assertEqual(bob.inbox("--unread"), [], "what was shown is not unread")
         status = alice.run("message", "status", sent["messageId"], "--json").json()
@@ -121,6 +124,11 @@ class Conversation(Case):
 
 
 class Failures(Case):
+    def setUp(self):
+        super().setUp()
+        if not self.world.broker.alive():
+            self.world.broker.start()
+
     def test_the_broker_is_killed_between_messages(self):
         slug = self.world.mesh()
         alice, bob = self.world.members(slug, "alice", "bob")

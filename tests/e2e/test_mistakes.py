@@ -37,12 +37,13 @@ class Invites(Case):
         self.refused(self.home, 1, "join", token[:-40])
 
     def test_expired(self):
-        token = self.world.invite(self.slug, "--expires", "1s")["token"]
+        token = self.world.invite(self.slug, "--expires", "1s", "--uses", "1000")["token"]
+        late = self.world.home("late")
 
         def expires():
-            result = self.world.home("late").run("join", token, code=None)
+            result = late.run("join", token, code=None)
             return result if result.code else None
-        self.assertIn("invite expired", wait_until(expires, "the end of an invite of one second").err)
+        self.assertRegex(wait_until(expires, "the end of an invite of one second").err, "invite.expired")
 
     def test_revoked(self):
         for key in ("id", "code", "token", "url"):

@@ -182,13 +182,14 @@ rate_limit_burst = 1000
         except OSError:
             return False
 
+    def alive(self):
+        return self.child is not None and self.child.poll() is None
+
     def kill(self):
         self.child.send_signal(signal.SIGKILL)
         self.child.wait()
 
     def stop(self):
-        if self.child is None or self.child.poll() is not None:
-            return self.child.returncode if self.child else 0
         self.child.terminate()
         return self.child.wait(READY_TIMEOUT_S)
 
@@ -264,6 +265,6 @@ class World:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        if self.broker.child and self.broker.child.poll() is None:
+        if self.broker.alive():
             self.broker.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
