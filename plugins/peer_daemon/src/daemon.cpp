@@ -332,7 +332,8 @@ void Daemon::link_changed(IdentityLinks& links, std::size_t transport) {
             .text_if("reason", status.reason)
             .finish();
     event.fields = fields.substr(1, fields.size() - 2);
-    host().log(LogLevel::kInfo, "broker_status",
+    const bool changed = status.since_ms == host().unix_ms();  // else another attempt failed like the one before
+    host().log(changed ? LogLevel::kInfo : LogLevel::kDebug, "broker_status",
                {{"mesh", links.lane().mesh}, {"status", link_state_word(status.state)}, {"reason", status.reason}});
     if (!status.degraded.empty() && status.state == CM_LINK_OPEN) {
       host().log(LogLevel::kWarn, "the broker lacks features; the link works without them",

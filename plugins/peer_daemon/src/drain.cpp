@@ -33,6 +33,7 @@ std::string failure_text(const cm_send_result& result) {
 
 void Drain::bind(const HostApi& host, OutboxStore& store, DrainOptions options, DrainMetrics metrics) {
   host_ = &host;
+  steady_offset_ms_ = host.unix_ms() - static_cast<std::int64_t>(host.monotonic_us() / 1000);
   store_ = &store;
   options_ = std::move(options);
   metrics_ = metrics;
@@ -138,7 +139,7 @@ void Drain::pump(Lane& lane) {
   if (closed_ || lane.loading || lane.links == nullptr || !lane.links->any_open()) {
     return;
   }
-  const std::vector<QueuedRow*> rows = lane.queue.take(host_->unix_ms());
+  const std::vector<QueuedRow*> rows = lane.queue.take(steady_ms());
   std::vector<std::int64_t> missing;
   for (const QueuedRow* row : rows) {
     if (row->content == nullptr) {
@@ -217,7 +218,7 @@ void Drain::dispatch(Lane& lane, const std::vector<QueuedRow*>& rows) {
 }
 
 void Drain::arm(Lane& lane) {
-  const std::int64_t now_ms = host_->unix_ms();
+  const std::int64_t now_ms = steady_ms();
   const std::int64_t wake_ms = lane.queue.next_wake_ms(now_ms);
   if (wake_ms == kNever) {
     lane.wake->cancel();
@@ -235,7 +236,7 @@ void Drain::arm(Lane& lane) {
 
 void Drain::sent(IdentityLinks& links, std::size_t transport, std::span<const cm_send_result> results) {
   Lane& target = lane(links.lane());
-  const std::int64_t now_ms = host_->unix_ms();
+  const std::int64_t now_ms = steady_ms();
   std::vector<Settlement> settlements;
   for (const cm_send_result& result : results) {
     QueuedRow* row = target.queue.find_inflight(to_view(result.client_message_id));
@@ -306,7 +307,7 @@ void Drain::settled(const LaneKey& key, const std::vector<Settlement>& settlemen
     if (!status.ok()) {
       // Sent again later; the broker knows the id and answers "duplicate".
       if (target.queue.find(entry.seq) != nullptr) {
-        target.queue.retry(entry.seq, RetryCause::kOther, 0, host_->unix_ms(), random());
+        target.queue.retry(entry.seq, RetryCause::kOther, 0, steady_ms(), random());
       }
       continue;
     }

@@ -81,8 +81,11 @@ class Drain {
   std::optional<PendingRow> take_out(std::string_view client_message_id);
   void requeue_known(RequeueInput input, const std::string& client_message_id, OutboxStore::Done<RequeueOutcome> done);
   std::uint64_t random() const;
+  // Unix time as it would be had the wall clock not jumped since the start: pauses must not grow by a jump.
+  std::int64_t steady_ms() const { return steady_offset_ms_ + static_cast<std::int64_t>(host_->monotonic_us() / 1000); }
 
   const HostApi* host_ = nullptr;
+  std::int64_t steady_offset_ms_ = 0;
   OutboxStore* store_ = nullptr;
   DrainOptions options_;
   DrainMetrics metrics_;

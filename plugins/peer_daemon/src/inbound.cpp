@@ -36,6 +36,18 @@ std::string meta_json(const Push& push) {
   return meta.finish();
 }
 
+// A queued message of 1.37.0 names no sender; perhaps the list of peers does.
+std::string known_name(Mesh& mesh, const std::string& pubkey) {
+  if (const std::shared_ptr<const PeerList> list = mesh.peers().last(); list != nullptr) {
+    for (const PeerView& peer : list->peers) {
+      if (peer.pubkey == pubkey && !peer.display_name.empty()) {
+        return peer.display_name;
+      }
+    }
+  }
+  return pubkey.substr(0, kShortKeyLength);
+}
+
 std::optional<std::string> open_with(protocol::BoxOpener& opener, const Push& push, const protocol::PublicKey& sender) {
   Result<std::string> text = opener.open(push.nonce, push.ciphertext, sender);
   return text ? std::optional<std::string>(std::move(*text)) : std::nullopt;
@@ -76,8 +88,7 @@ InboundVerdict Inbound::classify(const Push& push, Mesh& mesh, SessionPresence* 
   return classify_push(push, receiver);
 }
 
-InboxRow Inbound::make_row(const Push& push, const InboundVerdict& verdict, const Mesh& mesh,
-                           const LaneKey& lane) const {
+InboxRow Inbound::make_row(const Push& push, const InboundVerdict& verdict, Mesh& mesh, const LaneKey& lane) const {
   const bool session = !lane.session_pubkey.empty();
   InboxRow row;
   row.id = protocol::generate_uuid_v4(
@@ -90,7 +101,7 @@ InboxRow Inbound::make_row(const Push& push, const InboundVerdict& verdict, cons
   row.topic = push.topic;
   row.sender_pubkey = push.sender_pubkey;
   row.sender_member_pubkey = push.sender_member_pubkey;
-  row.sender_name = push.sender_name.empty() ? push.sender_pubkey.substr(0, kShortKeyLength) : push.sender_name;
+  row.sender_name = push.sender_name.empty() ? known_name(mesh, push.sender_pubkey) : push.sender_name;
   row.body = verdict.body;
   row.meta_json = meta_json(push);
   row.received_at_ms = host_->unix_ms();

@@ -44,7 +44,7 @@ class Inbound {
   };
 
   InboundVerdict classify(const Push& push, Mesh& mesh, SessionPresence* presence, const LaneKey& lane);
-  InboxRow make_row(const Push& push, const InboundVerdict& verdict, const Mesh& mesh, const LaneKey& lane) const;
+  InboxRow make_row(const Push& push, const InboundVerdict& verdict, Mesh& mesh, const LaneKey& lane) const;
   void notice(const Push& push, Mesh& mesh);
   void stored(const std::shared_ptr<const Batch>& batch, const std::vector<bool>& inserted);
   void announce(const Received& message);

@@ -3,6 +3,7 @@
 #include <claudemesh/cpp/text.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "protocol/box.hpp"
@@ -25,7 +26,8 @@ bool equal_keys(std::string_view a, std::string_view b) {
 
 bool may_be_plain(const Push& push) {
   const bool multicast = !push.target.empty() && !is_key(push.target);
-  return multicast || !is_key(push.sender_pubkey) || !push.topic.empty() || push.nonce.empty() || !push.sender_member_pubkey.empty();
+  return multicast || !is_key(push.sender_pubkey) || !push.topic.empty() || push.nonce.empty() ||
+         !push.sender_member_pubkey.empty();
 }
 
 bool is_own(const Push& push, const Receiver& receiver) {
@@ -61,7 +63,9 @@ Push copy_push(const cm_inbound& raw) {
   push.sender_name = std::string(to_view(raw.sender_name));
   push.topic = std::string(to_view(raw.topic));
   push.reply_to_id = std::string(to_view(raw.reply_to_id));
-  push.target = std::string(to_view(raw.target));
+  if (raw.size >= offsetof(cm_inbound, target) + sizeof(raw.target)) {
+    push.target = std::string(to_view(raw.target));  // an older transport does not tell
+  }
   push.subtype = std::string(to_view(raw.subtype));
   push.nonce = std::string(to_view(raw.nonce));
   push.ciphertext = std::string(to_view(raw.ciphertext));

@@ -59,7 +59,7 @@ constexpr std::string_view kList =
     "AND NOT EXISTS (SELECT 1 FROM inbox b WHERE b.mesh = a.mesh AND b.sender_pubkey = a.sender_pubkey "
     "AND b.client_message_id = a.client_message_id AND b.seq < a.seq "
     "AND (?1 = 0 OR b.recipient_kind = 'member' OR b.recipient_pubkey = ?3)) "
-    "ORDER BY a.received_at DESC, a.seq DESC LIMIT ?9";
+    "ORDER BY a.seq DESC LIMIT ?9";
 
 constexpr std::string_view kSeen =
     "UPDATE inbox SET seen_at = ?2 WHERE seen_at IS NULL AND (mesh, sender_pubkey, client_message_id) IN "

@@ -35,7 +35,11 @@ void LaneQueue::add(QueuedRow row) {
     return;
   }
   idle_.emplace(place->second.client_message_id, seq);
-  wait(place->second);
+  if (place->second.attempts < kOrderedAttemptsMax) {
+    due_.insert(seq);  // whatever its time says: a clock that jumped must not let a younger row overtake
+  } else {
+    wait(place->second);
+  }
 }
 
 std::vector<QueuedRow*> LaneQueue::take(std::int64_t now_ms) {
@@ -108,13 +112,17 @@ RetryPlan LaneQueue::retry(std::int64_t seq, RetryCause cause, std::int64_t retr
       ++row.attempts;
       away_.erase(row.target);
       delay_ms = std::max(retry_after_ms, protocol::outbox_retry_delay_ms(row.attempts, random));
+      if (row.attempts < kOrderedAttemptsMax) {
+        paused_until_ms_ = std::max(paused_until_ms_, now_ms + delay_ms);
+      }
       break;
   }
   row.next_attempt_ms = now_ms + delay_ms;
-  if (cause == RetryCause::kNoRecipient) {
-    due_.insert(seq);  // the hold of its target delays it, so that a peer who comes back can be served at once
-  } else {
+  if (cause == RetryCause::kOther && row.attempts >= kOrderedAttemptsMax) {
     wait(row);
+  } else {
+    // What delays it is the pause of the lane, or the hold of its target, which a peer who comes back ends at once.
+    due_.insert(seq);
   }
   return RetryPlan{row.next_attempt_ms, row.attempts};
 }

@@ -18,6 +18,9 @@ namespace cm::daemon {
 
 inline constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 inline constexpr std::int64_t kRateLimitPauseMs = 1'000;
+// So often a message may fail for a passing reason before younger ones overtake it: until then the sender's order is
+// kept, after that one message that always fails must not hold up the others.
+inline constexpr std::uint32_t kOrderedAttemptsMax = 8;
 
 // What was frozen at accept: identical at every attempt.
 struct FrozenMessage {
@@ -45,7 +48,7 @@ enum class RetryCause : std::uint8_t {
   kClosed,       // the connection ended: due again at once, not its fault
   kRateLimited,  // the whole lane waits and slows down
   kNoRecipient,  // all messages for that target wait
-  kOther,        // back-off of its own
+  kOther,        // the whole lane waits, so that the order is kept
 };
 RetryCause retry_cause(std::string_view code);
 
@@ -54,8 +57,9 @@ struct RetryPlan {
   std::uint32_t attempts = 0;
 };
 
-// Rows are due, waiting for their time, or in flight. Rows that are due leave in the order of their seq; a row that
-// waits does not hold up younger ones, except those for a target that is known to be away.
+// Rows are due, set aside until their time, or in flight. Rows that are due leave in the order of their seq. A failure
+// that passes pauses the whole lane, so that nothing overtakes; only a row that failed kOrderedAttemptsMax times is set
+// aside and waits alone. Rows for a target that is known to be away wait together.
 class LaneQueue {
  public:
   explicit LaneQueue(std::size_t window_max) : window_max_(window_max), window_(static_cast<double>(window_max)) {}

@@ -87,8 +87,14 @@ void Membership::close_mesh(const std::string& slug) {
   for (const LaneKey& lane : lanes) {
     close_presence(lane);
   }
+  const auto place = meshes_.find(slug);
+  if (place == meshes_.end()) {
+    return;
+  }
   watcher_->links_detached(LaneKey{slug, {}});
-  meshes_.erase(slug);
+  // Out of the map first: closing answers requests, and who gets the answers looks meshes up.
+  const std::unique_ptr<Mesh> closing = std::move(place->second);
+  meshes_.erase(place);
 }
 
 ReloadResult Membership::apply(ConfigFile config) {
@@ -116,11 +122,16 @@ void Membership::close() {
   for (const auto& [lane, presence] : presences_) {
     watcher_->links_detached(lane);
   }
-  presences_.clear();
   for (const auto& [slug, mesh] : meshes_) {
     watcher_->links_detached(LaneKey{slug, {}});
   }
-  meshes_.clear();
+  {
+    const auto presences = std::exchange(presences_, {});
+    const auto meshes = std::exchange(meshes_, {});
+    for (const auto& [lane, presence] : presences) {
+      presence->links().close();  // sessions sign with their member's key: before it goes
+    }
+  }
   transports_.clear();
 }
 
@@ -172,6 +183,7 @@ void Membership::close_presence(const LaneKey& lane) {
   const auto place = presences_.find(lane);
   if (place != presences_.end()) {
     watcher_->links_detached(lane);
+    const std::unique_ptr<SessionPresence> closing = std::move(place->second);
     presences_.erase(place);
   }
 }

@@ -32,6 +32,8 @@ class Mesh {
   }
   Mesh(const Mesh&) = delete;
   Mesh& operator=(const Mesh&) = delete;
+  // Requests that wait are answered while everything that they refer to still lives.
+  ~Mesh() { links_.close(); }
 
   const std::string& slug() const noexcept { return record_.slug; }
   const MeshRecord& record() const noexcept { return record_; }

@@ -35,6 +35,19 @@ TEST_F(DaemonTest, LeavingAMeshKeepsItsMessages) {
   EXPECT_EQ(link().sent.size(), 1U);
 }
 
+TEST_F(DaemonTest, LeavingAMeshAnswersTheRequestsThatWaitForIt) {
+  start_open();
+  const auto sending = call("POST", "/v1/send", send_body("Bob", "hello", "c1"));
+  const auto peers = call("GET", "/v1/peers");
+  host_.run_for_ms(1);
+  EXPECT_FALSE(sending->done || peers->done);
+  write_config({});
+  ask("POST", "/v1/meshes/reload");
+  EXPECT_EQ(sending->status, 502U);
+  EXPECT_EQ(peers->status, 502U);
+  EXPECT_EQ(status_of("c1"), "(no row)");
+}
+
 TEST_F(DaemonTest, SecondDaemonOnTheSameHomeIsRefused) {
   start_open();
   auto first = std::move(daemon_);

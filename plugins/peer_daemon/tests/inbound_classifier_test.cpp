@@ -57,6 +57,14 @@ TEST(InboundClassifier, MulticastIsPlain) {
   EXPECT_FALSE(verdict.sealed);
 }
 
+TEST(InboundClassifier, QueuedMulticastIsPlainWhenTheBrokerSaysSo) {
+  Push queued = push(base64("to the group"));
+  queued.target = "@dev";
+  EXPECT_EQ(classify_push(queued, receiver()).body, "to the group");
+  queued.target = kMember;
+  EXPECT_FALSE(classify_push(queued, receiver()).body.has_value()) << "a key is a direct message";
+}
+
 TEST(InboundClassifier, TopicAndBridgeBodiesArePlain) {
   Push topic = push(base64("in a topic"));
   topic.topic = "general";

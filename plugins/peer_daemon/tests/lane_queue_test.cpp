@@ -38,13 +38,37 @@ TEST(LaneQueue, LeavesInOrderWithinTheWindow) {
   EXPECT_EQ(seqs(queue.take(0)), Seqs{3});
 }
 
-TEST(LaneQueue, WaitingRowDoesNotStallYoungerOnes) {
+TEST(LaneQueue, ARowWhoseClockWasAheadIsNotOvertaken) {
   LaneQueue queue(8);
-  queue.add(row(1, "t", 1'000));
+  queue.add(row(1, "t", 90'000));
   queue.add(row(2));
-  EXPECT_EQ(seqs(queue.take(0)), Seqs{2});
-  EXPECT_EQ(queue.next_wake_ms(0), 1'000);
-  EXPECT_EQ(seqs(queue.take(1'000)), Seqs{1});
+  EXPECT_EQ(seqs(queue.take(0)), (Seqs{1, 2}));
+}
+
+TEST(LaneQueue, AFailureThatPassesKeepsTheOrder) {
+  LaneQueue queue(8);
+  queue.add(row(1));
+  queue.add(row(2, "another target"));
+  ASSERT_EQ(queue.take(0).size(), 2U);
+  const RetryPlan plan = queue.retry(1, RetryCause::kOther, 0, 0, 1);
+  queue.give_back(2);
+  queue.add(row(3));
+  EXPECT_EQ(seqs(queue.take(0)), Seqs{}) << "nothing may overtake the first";
+  EXPECT_EQ(queue.next_wake_ms(0), plan.next_attempt_ms);
+  EXPECT_EQ(seqs(queue.take(plan.next_attempt_ms)), (Seqs{1, 2, 3}));
+}
+
+TEST(LaneQueue, ARowThatAlwaysFailsIsSetAside) {
+  LaneQueue queue(8);
+  queue.add(row(1));
+  std::int64_t now_ms = 0;
+  for (std::uint32_t attempt = 1; attempt <= kOrderedAttemptsMax; ++attempt) {
+    ASSERT_EQ(seqs(queue.take(now_ms)), Seqs{1}) << attempt;
+    const RetryPlan plan = queue.retry(1, RetryCause::kOther, 0, now_ms, 1);
+    now_ms = attempt < kOrderedAttemptsMax ? plan.next_attempt_ms : now_ms;
+  }
+  queue.add(row(2));
+  EXPECT_EQ(seqs(queue.take(now_ms)), Seqs{2}) << "the first waits alone by now";
 }
 
 TEST(LaneQueue, ClosedLinkGivesThemBackInOrderWithoutDelay) {
