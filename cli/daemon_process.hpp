@@ -45,6 +45,11 @@ enum class StopResult { kStopped, kTimeout, kDenied, kGone };
 // SIGTERM, then waits for the end of the process.
 StopResult stop_process(int pid, std::uint64_t deadline_ms);
 
+// The lock that whoever starts the daemon holds meanwhile (wire/06 section 1.2).
+inline std::string spawn_lock(const Paths& paths) {
+  return paths.daemon_dir + "/.spawn.lock";
+}
+
 // True when something accepts connections on the socket file.
 bool socket_answers(const std::string& path);
 

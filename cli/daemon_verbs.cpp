@@ -4,6 +4,7 @@
 
 #include "cli/config_file.hpp"
 #include "cli/daemon_process.hpp"
+#include "cli/files.hpp"
 #include "cli/json_fields.hpp"
 #include "cli/local_api.hpp"
 
@@ -137,6 +138,18 @@ int run_daemon_up(const DaemonArguments& arguments, const Context& context) {
   }
   if (arguments.foreground) {
     return fail_up(arguments, context, exec_daemon(context, *config));
+  }
+  // Somebody else may be starting it right now; then there is nothing left to do.
+  const Status folder = make_private_directory(context.paths.daemon_dir);
+  const Result<FileLock> lock =
+      folder ? FileLock::acquire(spawn_lock(context.paths), kStartDeadlineMs) : Result<FileLock>(folder.error());
+  if (const int other = pid_of_health(client.call("GET", "/v1/health", std::nullopt, 2'500)); other > 0) {
+    return report_up(arguments, context, other, true);
+  }
+  if (!lock) {
+    return fail_up(arguments, context,
+                   {ExitCode::kFailed, lock.error().message, "a folder that this user can write",
+                    "check " + context.paths.daemon_dir + ", or set CLAUDEMESH_DAEMON_DIR to another folder"});
   }
   Outcome<StartedDaemon> started = start_daemon(context, *config, kStartDeadlineMs);
   if (!started.ok()) {

@@ -70,7 +70,7 @@ std::optional<Failure> start_automatically(const Context& context, ApiClient& cl
   if (const Status folder = make_private_directory(paths.daemon_dir); !folder) {
     return daemon_failure(context, folder.error().message);
   }
-  const Result<FileLock> lock = FileLock::acquire(paths.daemon_dir + "/.spawn.lock", kAutoStartDeadlineMs);
+  const Result<FileLock> lock = FileLock::acquire(spawn_lock(paths), kAutoStartDeadlineMs);
   if (probe_daemon(client, paths) == DaemonState::kUp) {
     return std::nullopt;
   }

@@ -6,6 +6,7 @@
 
 #include "cli/output.hpp"
 #include "cli/verbs.hpp"
+#include "protocol/invite.hpp"
 
 namespace cm::cli {
 
@@ -67,6 +68,30 @@ bool has_own_code(const std::string& words) {
   return false;
 }
 
+Failure explain(const CLI::App& verb, const std::string& words, const CLI::ParseError& error) {
+  const std::vector<std::string> left = verb.remaining();
+  const std::vector<std::string> verbs = verbs_of(verb);
+  Failure failure{ExitCode::kUsage, printable(error.what()), "the arguments of `" + words + "`",
+                  "see `" + words + " --help`"};
+  if (!left.empty() && protocol::is_invite_url(left.front())) {
+    // The link is not repeated: whoever reads it can join.
+    return {ExitCode::kUsage, "an invite link without a command", "`claudemesh join <link>`", "type join before it"};
+  }
+  if (!left.empty() && !left.front().starts_with("-") && !verbs.empty()) {
+    const std::string near = nearest_word(left.front(), verbs);
+    failure.found = "Unknown command: " + printable(left.front());
+    failure.expected = "one of " + joined(verbs);
+    failure.next = near.empty() ? "run `" + words + " --help` for usage"
+                                : "did you mean `" + words + " " + near + "`? (`" + words + " --help` shows all)";
+  } else if (!left.empty()) {
+    failure.found = "unknown argument " + printable(left.front());
+  } else if (!verbs.empty() && verb.get_require_subcommand_min() > 0 && verb.get_subcommands().empty()) {
+    failure.found = "`" + words + "` needs a command";
+    failure.expected = "one of " + joined(verbs);
+  }
+  return failure;
+}
+
 }  // namespace
 
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
@@ -89,24 +114,8 @@ int report_parse_error(const CLI::App& app, const CLI::ParseError& error, std::o
   }
   std::string words;
   const CLI::App* verb = innermost(app, words);
-  const std::vector<std::string> left = verb->remaining();
-  const std::vector<std::string> verbs = verbs_of(*verb);
-  Failure failure{ExitCode::kUsage, printable(error.what()), "the arguments of `" + words + "`",
-                  "see `" + words + " --help`"};
-  if (!left.empty() && !left.front().starts_with("-") && !verbs.empty()) {
-    const std::string near = nearest_word(left.front(), verbs);
-    failure.found = "Unknown command: " + printable(left.front());
-    failure.expected = "one of " + joined(verbs);
-    failure.next = near.empty() ? "run `" + words + " --help` for usage"
-                                : "did you mean `" + words + " " + near + "`? (`" + words + " --help` shows all)";
-  } else if (!left.empty()) {
-    failure.found = "unknown argument " + printable(left.front());
-  } else if (!verbs.empty() && verb->get_require_subcommand_min() > 0 && verb->get_subcommands().empty()) {
-    failure.found = "`" + words + "` needs a command";
-    failure.expected = "one of " + joined(verbs);
-  }
   const Output output{out, err, false, wants_colour(2)};
-  const int code = output.fail(failure);
+  const int code = output.fail(explain(*verb, words, error));
   return has_own_code(words) ? 2 : code;
 }
 

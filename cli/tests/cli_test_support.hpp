@@ -54,9 +54,8 @@ struct Home {
   std::istringstream in;
   std::ostringstream out;
   std::ostringstream err;
-  Context context{Output{out, err, false, false}, in, Environment::of({{"CLAUDEMESH_INTERNAL_NO_AUTOSPAWN", "1"}}), {}, [] {
-                    return std::int64_t{1'700'000'000'000};
-                  }};
+  Environment no_start = Environment::of({{"CLAUDEMESH_INTERNAL_NO_AUTOSPAWN", "1"}});
+  Context context{Output{out, err, false, false}, in, no_start, {}, [] { return std::int64_t{1'700'000'000'000}; }};
 
   Home() {
     context.paths.home = folder.path();

@@ -6,8 +6,10 @@ namespace cm::cli {
 namespace {
 
 constexpr const char* kItems =
-    R"({"items":[{"id":"2","sender_name":"Bob","sender_pubkey":"bbbbbbbbbbbb","mesh":"team","body":"second","received_at":"T2"},)"
-    R"({"id":"1","sender_name":"bbbbbbbb","sender_pubkey":"bbbbbbbbbbbb","mesh":"team","body":null,"received_at":"T1"}]})";
+    R"({"items":[{"id":"2","sender_name":"Bob","sender_pubkey":"bbbbbbbbbbbb","mesh":"team","body":"second",)"
+    R"("received_at":"T2"},)"
+    R"({"id":"1","sender_name":"bbbbbbbb","sender_pubkey":"bbbbbbbbbbbb","mesh":"team",)"
+    R"("body":null,"received_at":"T1"}]})";
 
 class Inbox : public testing::Test {
  protected:

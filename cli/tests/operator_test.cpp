@@ -81,9 +81,9 @@ TEST(Operator, TablesAlign) {
   test::Home home;
   const std::string socket = home.folder.path() + "/operator.sock";
   test::FakeServer broker(socket);
-  broker.answer(
-      "GET /v1/meshes", 200,
-      R"({"meshes":[{"id":"1","slug":"a","name":"A","members":12,"online":1},{"id":"2","slug":"long-slug","name":"B","members":3,"online":0}]})");
+  broker.answer("GET /v1/meshes", 200,
+                R"({"meshes":[{"id":"1","slug":"a","name":"A","members":12,"online":1},)"
+                R"({"id":"2","slug":"long-slug","name":"B","members":3,"online":0}]})");
   OperatorArguments arguments;
   arguments.socket = socket;
   EXPECT_EQ(run_mesh_list(arguments, home.context), 0);

@@ -39,6 +39,13 @@ TEST(Parse, AnUnknownCommandNamesTheNearest) {
   EXPECT_NE(parse("mesh invte team").err.find("claudemesh mesh invite`"), std::string::npos);
 }
 
+TEST(Parse, AnInviteLinkIsNeverRepeated) {
+  const Parsed parsed = parse("https://broker.example/join/eyJ2IjoxLCJtZXNoX2lkIjoi");
+  EXPECT_EQ(parsed.code, 3);
+  EXPECT_EQ(parsed.err.find("eyJ2"), std::string::npos);
+  EXPECT_NE(parsed.err.find("claudemesh join"), std::string::npos);
+}
+
 TEST(Parse, AFarWordGetsNoAdvice) {
   EXPECT_EQ(parse("xylophone").err.find("did you mean"), std::string::npos);
 }

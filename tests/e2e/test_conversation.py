@@ -137,6 +137,8 @@ class Failures(Case):
         self.world.broker.kill()
         sent = alice.run("send", "--json", key, "while it is dead").json()
         self.assertEqual(sent["status"], "queued", sent)
+        by_name = self.refused(alice, None, "send", "bob", "names need the broker")
+        self.assertIn(by_name.code, (1, 4), by_name)
         waiting = alice.run("send", "--wait=0.2", key, "nobody listens", code=4)
         self.assertIn("nothing is lost", waiting.err)
         pending = alice.run("daemon", "outbox", "list", "--json").json()

@@ -154,6 +154,14 @@ class Daemons(Case):
         self.assertEqual(self.home.run("inbox", "--json").err, "", "only once")
         self.assertIn("(ipc v1, schema 1)", self.home.run("daemon", "version").out)
 
+    def test_many_start_it_at_once(self):
+        self.home.join(self.world.invite(self.slug)["url"])
+        commands = [self.home.start(*words) for words in (("inbox",), ("daemon", "up"), ("peers",), ("daemon", "up"))]
+        for command in commands:
+            out, err = command.communicate(timeout=30)
+            self.assertEqual(command.returncode, 0, out + err)
+        self.assertEqual(read(os.path.join(self.home.daemon_dir, "daemon.log")).count("daemon_started"), 1)
+
     def test_a_second_daemon(self):
         self.home.join(self.world.invite(self.slug)["url"])
         pid = self.home.up()
@@ -245,6 +253,18 @@ class CommandLine(Case):
         for words in (("list",), ("create", "x"), ("invite", "x"), ("backup", "/tmp/never-written")):
             self.refused(home, 4, "mesh", *words)
         self.assertFalse(os.path.exists("/tmp/never-written"))
+
+    def test_colour_is_for_people_only(self):
+        home = self.world.home("user")
+        for setting, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+            leader, terminal = os.openpty()
+            subprocess.run([self.world.binary, "snd"], stdin=terminal, stdout=terminal, stderr=terminal, check=False,
+                           env={**home.environment, "TERM": "xterm", **setting}, timeout=20)
+            os.close(terminal)
+            shown = os.read(leader, 4096)
+            os.close(leader)
+            self.assertIn(b"Unknown command: snd", shown)
+            self.assertEqual(b"\x1b[31m" in shown, coloured, (setting, shown))
 
     def test_help(self):
         home = self.world.home("user")
