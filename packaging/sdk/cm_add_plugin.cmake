@@ -10,7 +10,6 @@ function(cm_add_plugin name)
   if(NOT ARG_SOURCES OR NOT ARG_MANIFEST OR ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "cm_add_plugin(${name}): found '${ARGN}', expected SOURCES file... MANIFEST plugin.toml [LIBS ...]")
   endif()
-  enable_language(C)  # the manifest is C
   set(version ${PROJECT_VERSION})
   if(NOT version)
     set(version 0.0.0)
