@@ -310,6 +310,7 @@ void Daemon::stop() {
   events_.close();
   api_.close();
   drain_.close();
+  inbound_.close();
   membership_.close();
   hooks_.close();
   storage_.release();

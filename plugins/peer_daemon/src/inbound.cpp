@@ -9,6 +9,8 @@ namespace cm::daemon {
 namespace {
 
 constexpr std::size_t kShortKeyLength = 8;
+constexpr std::size_t kWaitingMessagesMax = 8'192;  // received, but the disk does not take them
+constexpr std::uint64_t kInboxRetryMs = 1'000;
 
 std::string_view priority_word(std::uint32_t priority) {
   switch (priority) {
@@ -58,6 +60,7 @@ std::optional<std::string> open_with(protocol::BoxOpener& opener, const Push& pu
 void Inbound::bind(const HostApi& host, Membership& membership, InboxStore& inbox, EventHub& events, HookChain& hooks,
                    InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came) {
   host_ = &host;
+  retry_.bind(host);
   membership_ = &membership;
   inbox_ = &inbox;
   events_ = &events;
@@ -146,20 +149,68 @@ void Inbound::receive(IdentityLinks& links, std::size_t transport, std::span<con
   if (batch->messages.empty()) {
     return;
   }
-  std::vector<InboxRow> rows;
-  for (const Received& message : batch->messages) {
-    rows.push_back(message.row);
+  if (waiting_messages_ + batch->messages.size() > kWaitingMessagesMax) {
+    // Not acknowledged: the broker delivers all of it again, in order.
+    metrics_.not_stored.add(static_cast<std::int64_t>(waiting_messages_ + batch->messages.size()));
+    waiting_.clear();
+    waiting_messages_ = 0;
+    return;
   }
-  inbox_->insert(std::move(rows), [this, batch](const Result<std::vector<bool>>& inserted) {
+  waiting_messages_ += batch->messages.size();
+  waiting_.push_back(std::move(batch));
+  store_next();
+}
+
+void Inbound::close() {
+  closed_ = true;
+  retry_.cancel();
+  waiting_.clear();
+  waiting_messages_ = 0;
+}
+
+void Inbound::store_next() {
+  if (storing_ || closed_ || retry_.active() || waiting_.empty()) {
+    return;
+  }
+  auto batches = std::make_shared<Batches>(std::exchange(waiting_, {}));
+  waiting_messages_ = 0;
+  std::vector<InboxRow> rows;
+  for (const auto& batch : *batches) {
+    for (const Received& message : batch->messages) {
+      rows.push_back(message.row);
+    }
+  }
+  storing_ = true;
+  inbox_->insert(std::move(rows), [this, batches](const Result<std::vector<bool>>& inserted) {
+    storing_ = false;
     if (!inserted) {
-      // Not acknowledged: the broker delivers again.
-      metrics_.not_stored.add(static_cast<std::int64_t>(batch->messages.size()));
-      host_->log(LogLevel::kError, "received messages cannot be stored; they will be delivered again",
-                 {{"count", batch->messages.size()}, {"detail", inserted.error().message}});
+      not_stored(*batches, inserted.error());
       return;
     }
-    stored(batch, *inserted);
+    const std::vector<bool>& flags = *inserted;
+    std::size_t next = 0;
+    for (const auto& batch : *batches) {
+      stored(*batch, flags, next);
+      next += batch->messages.size();
+    }
+    store_next();
   });
+}
+
+void Inbound::not_stored(const Batches& batches, const Error& error) {
+  if (closed_) {
+    return;
+  }
+  std::size_t count = 0;
+  for (const auto& batch : batches) {
+    count += batch->messages.size();
+  }
+  metrics_.not_stored.add(static_cast<std::int64_t>(count));
+  host_->log(LogLevel::kError, "received messages cannot be stored yet; they wait and are not acknowledged",
+             {{"count", count}, {"detail", error.message}});
+  waiting_.insert(waiting_.begin(), batches.begin(), batches.end());
+  waiting_messages_ += count;
+  retry_.start_ms(kInboxRetryMs, [this] { store_next(); });
 }
 
 void Inbound::notice(const Push& push, Mesh& mesh) {
@@ -190,15 +241,16 @@ void Inbound::notice(const Push& push, Mesh& mesh) {
   }
 }
 
-void Inbound::stored(const std::shared_ptr<const Batch>& batch, const std::vector<bool>& inserted) {
-  for (std::size_t i = 0; i < batch->messages.size() && i < inserted.size(); ++i) {
-    const Received& message = batch->messages[i];
+void Inbound::stored(const Batch& batch, const std::vector<bool>& inserted, std::size_t first) {
+  for (std::size_t i = 0; i < batch.messages.size() && first + i < inserted.size(); ++i) {
+    const Received& message = batch.messages[i];
+    const bool is_new = inserted[first + i];
     // Looked up each time: what an event triggers may close the identity.
-    if (IdentityLinks* links = membership_->links_of(batch->lane); links != nullptr) {
-      links->acknowledge(batch->transport, message.push.message_id, message.push.client_message_id);
+    if (IdentityLinks* links = membership_->links_of(batch.lane); links != nullptr) {
+      links->acknowledge(batch.transport, message.push.message_id, message.push.client_message_id);
     }
-    (inserted[i] ? metrics_.stored : metrics_.duplicates).add();
-    if (inserted[i]) {
+    (is_new ? metrics_.stored : metrics_.duplicates).add();
+    if (is_new) {
       announce(message);
     }
   }

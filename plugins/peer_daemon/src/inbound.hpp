@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,6 +33,8 @@ class Inbound {
             InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came);
 
   void receive(IdentityLinks& links, std::size_t transport, std::span<const cm_inbound> messages);
+  // Nothing more is stored; what waits was not acknowledged and comes again.
+  void close();
 
  private:
   struct Received {
@@ -42,11 +46,15 @@ class Inbound {
     std::size_t transport = 0;
     std::vector<Received> messages;
   };
+  using Batches = std::deque<std::shared_ptr<const Batch>>;
 
   InboundVerdict classify(const Push& push, Mesh& mesh, SessionPresence* presence, const LaneKey& lane);
   InboxRow make_row(const Push& push, const InboundVerdict& verdict, Mesh& mesh, const LaneKey& lane) const;
   void notice(const Push& push, Mesh& mesh);
-  void stored(const std::shared_ptr<const Batch>& batch, const std::vector<bool>& inserted);
+  void store_next();
+  // `first`: where the batch begins in `inserted`.
+  void stored(const Batch& batch, const std::vector<bool>& inserted, std::size_t first);
+  void not_stored(const Batches& batches, const Error& error);
   void announce(const Received& message);
 
   const HostApi* host_ = nullptr;
@@ -56,6 +64,13 @@ class Inbound {
   HookChain* hooks_ = nullptr;
   InboundMetrics metrics_;
   std::function<void(std::string_view)> peer_came_;
+  // One transaction at a time, so that the inbox has the order of the arrivals even when a transaction fails: the
+  // failed batches go first the next time.
+  Batches waiting_;
+  std::size_t waiting_messages_ = 0;
+  bool storing_ = false;
+  bool closed_ = false;
+  Timer retry_;
 };
 
 }  // namespace cm::daemon
