@@ -157,8 +157,10 @@ void Delivery::drop_queue(Member& member) {
       if (left_ms == 0 && row.attempts < 2) {
         continue;
       }
+      // What is free is stored as free: a time of now would hold the row back once a clock that ran ahead is set right.
+      const std::int64_t expires_ms = left_ms == 0 ? 0 : wall_ms + left_ms;
       writes_.add([sql = context_.sql, row_seq = seq, member_id = member.id, attempts = row.attempts,
-                   claimed_by = std::to_string(row.claimed_by), expires_ms = wall_ms + left_ms](SqlTransaction& tx) {
+                   claimed_by = std::to_string(row.claimed_by), expires_ms](SqlTransaction& tx) {
         return sql->mark_claimed(tx, row_seq, member_id, attempts, claimed_by, expires_ms);
       });
     }
