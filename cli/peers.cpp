@@ -129,8 +129,15 @@ void sort_peers(std::vector<JsonValue>& records) {
   const auto rank = [](const JsonValue& record) {
     return flag_of(record, "isThisSession") ? 0 : flag_of(record, "isSelf") ? 1 : 2;
   };
-  std::stable_sort(records.begin(), records.end(),
-                   [&rank](const JsonValue& a, const JsonValue& b) { return rank(a) < rank(b); });
+  std::vector<JsonValue> sorted;
+  for (int wanted = 0; wanted < 3; ++wanted) {
+    for (JsonValue& record : records) {
+      if (rank(record) == wanted) {
+        sorted.push_back(record);
+      }
+    }
+  }
+  records = std::move(sorted);
 }
 
 std::string own_session_key(ApiClient& client, const Context& context) {

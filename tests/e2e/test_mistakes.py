@@ -157,9 +157,8 @@ class Daemons(Case):
     def test_many_start_it_at_once(self):
         self.home.join(self.world.invite(self.slug)["url"])
         commands = [self.home.start(*words) for words in (("inbox",), ("daemon", "up"), ("peers",), ("daemon", "up"))]
-        for command in commands:
-            out, err = command.communicate(timeout=30)
-            self.assertEqual(command.returncode, 0, out + err)
+        outputs = [command.communicate(timeout=30) for command in commands]
+        self.assertEqual([command.returncode for command in commands], [0] * len(commands), outputs)
         self.assertEqual(read(os.path.join(self.home.daemon_dir, "daemon.log")).count("daemon_started"), 1)
 
     def test_a_second_daemon(self):
