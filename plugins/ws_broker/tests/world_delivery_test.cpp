@@ -8,8 +8,8 @@ namespace {
 
 constexpr const char* kDaemon = R"(,"channel":"claudemesh-daemon")";
 constexpr const char* kSdk = R"(,"channel":"sdk")";
-constexpr std::uint64_t kClaimMs = 30'000;
-constexpr std::uint64_t kSlackMs = 10'000;  // of the sweeps
+constexpr std::int64_t kClaimMs = 30'000;
+constexpr std::int64_t kSlackMs = 10'000;  // of the sweeps
 
 class DeliveryTest : public ::testing::Test {
  protected:
@@ -64,12 +64,15 @@ TEST_F(DeliveryTest, UnacknowledgedIsPushedAgainWithGrowingPauses) {
   const std::string id = send(bob_.pubkey());
   world_.run_ms(1'000);
   EXPECT_EQ(bob->take_pushes(), std::vector<std::string>{id});
-  std::uint64_t pause_ms = kClaimMs;
+  std::int64_t pause_ms = kClaimMs;
+  std::int64_t pushed_at_ms = world_.unix_ms() - 1'000;
   for (int round = 0; round < 4; ++round) {
-    world_.run_ms(pause_ms - kSlackMs);
-    EXPECT_TRUE(bob->take_pushes().empty()) << "round " << round;
-    world_.run_ms(2 * kSlackMs);
-    EXPECT_EQ(bob->take_pushes(), std::vector<std::string>{id}) << "round " << round;
+    const auto again = bob->wait("push", "messageId", id, 4 * static_cast<std::uint64_t>(pause_ms));
+    ASSERT_TRUE(again.has_value()) << "round " << round;
+    const std::int64_t passed_ms = world_.unix_ms() - pushed_at_ms;
+    EXPECT_GE(passed_ms, pause_ms - 1'000) << "round " << round;
+    EXPECT_LE(passed_ms, pause_ms + kSlackMs) << "round " << round;
+    pushed_at_ms = world_.unix_ms();
     pause_ms *= 2;
   }
   bob->client_ack(id);
