@@ -23,6 +23,7 @@ constexpr std::size_t kKeyShown = 8;
 constexpr std::size_t kFollowIdsMax = 20'000;  // printed ids that are remembered; older rows are not listed any more
 constexpr std::uint64_t kFollowRefreshMs = 5'000;  // also without an event, in case one was missed
 constexpr std::uint64_t kReconnectMs = 500;
+constexpr std::uint64_t kNamesTimeoutMs = 1'000;
 
 std::atomic<bool> stop_requested{false};
 
@@ -81,17 +82,26 @@ void listen_for_events(const Context& context, Doorbell& doorbell) {
   }
 }
 
-void print_rows(const InboxArguments& arguments, const Context& context, const std::vector<JsonValue>& newest_first,
-                std::set<std::string>& printed, std::string& since) {
+// Asks who is online only when a row needs it, and does not wait for a broker that is away.
+SenderNames ask_names(ApiClient& client, const std::vector<JsonValue>& rows) {
+  if (std::none_of(rows.begin(), rows.end(), is_nameless)) {
+    return {};
+  }
+  const Result<ApiReply> reply = client.call("GET", "/v1/peers", std::nullopt, kNamesTimeoutMs);
+  return reply && reply->ok() ? names_of(reply->body) : SenderNames();
+}
+
+void print_rows(const InboxArguments& arguments, const Context& context, ApiClient& client,
+                std::vector<JsonValue> newest_first, std::set<std::string>& printed, std::string& since) {
+  std::erase_if(newest_first, [&printed](const JsonValue& row) { return printed.contains(text_of(row, "id")); });
+  const SenderNames names = arguments.json ? SenderNames() : ask_names(client, newest_first);
   for (auto row = newest_first.rbegin(); row != newest_first.rend(); ++row) {
-    if (!printed.insert(text_of(*row, "id")).second) {
-      continue;
-    }
+    printed.insert(text_of(*row, "id"));
     since = std::max(since, text_of(*row, "received_at"));
     if (arguments.json) {
       context.output.json_line(*row);
     } else {
-      context.output.out << inbox_text(*row, context.output);
+      context.output.out << inbox_text(*row, names, context.output);
     }
   }
   context.output.out.flush();
@@ -113,7 +123,7 @@ int follow(const InboxArguments& arguments, const Context& context, ApiClient& c
     page.unread = arguments.unread && since.empty();  // another session may mark a row before it is printed here
     const Result<ApiReply> reply = client.call("GET", inbox_target(page, since));
     if (reply && reply->ok()) {
-      print_rows(arguments, context, array_of(reply->body, "items"), printed, since);
+      print_rows(arguments, context, client, array_of(reply->body, "items"), printed, since);
     }
     const bool now_lost = !reply;
     if (now_lost && !lost) {
@@ -135,11 +145,29 @@ std::string inbox_target(const InboxArguments& arguments, std::string_view since
                                  {"since", std::string(since)}});
 }
 
-std::string inbox_text(const JsonValue& row, const Output& output) {
-  const std::string key = text_of(row, "sender_pubkey").substr(0, kKeyShown);
+bool is_nameless(const JsonValue& row) {
   const std::string name = text_of(row, "sender_name");
-  std::string text = "  " + (name.empty() || name == key ? output.bold(printable(key))
-                                                         : output.bold(printable(name)) + " (" + printable(key) + ")");
+  return name.empty() || text_of(row, "sender_pubkey").starts_with(name);
+}
+
+SenderNames names_of(const JsonValue& peers) {
+  SenderNames names;
+  for (const JsonValue& peer : array_of(peers, "peers")) {
+    for (const char* key : {"pubkey", "memberPubkey"}) {
+      names.emplace(text_of(peer, key), text_of(peer, "displayName"));
+    }
+  }
+  return names;
+}
+
+std::string inbox_text(const JsonValue& row, const SenderNames& names, const Output& output) {
+  const std::string full_key = text_of(row, "sender_pubkey");
+  const auto known = names.find(full_key);
+  const std::string name = !is_nameless(row)      ? text_of(row, "sender_name")
+                           : known != names.end() ? known->second
+                                                  : std::string();
+  const std::string key = printable(full_key.substr(0, kKeyShown));
+  std::string text = "  " + (name.empty() ? output.bold(key) : output.bold(printable(name)) + " (" + key + ")");
   text += " [" + printable(text_of(row, "mesh")) + "]";
   const std::string topic = printable(text_of(row, "topic"));
   text += topic.empty() ? "" : " (#" + topic + ")";
@@ -177,8 +205,9 @@ int run_inbox(const InboxArguments& arguments, const Context& context) {
     context.output.json(JsonValue(JsonValue::Array(items)));
     return 0;
   }
+  const SenderNames names = ask_names(*client, items);
   for (auto row = items.rbegin(); row != items.rend(); ++row) {
-    context.output.out << inbox_text(*row, context.output);
+    context.output.out << inbox_text(*row, names, context.output);
   }
   if (items.empty()) {
     context.output.out << (arguments.unread ? "  (nothing unread)\n" : "  (the inbox is empty)\n");

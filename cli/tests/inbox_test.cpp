@@ -49,6 +49,14 @@ TEST_F(Inbox, ABodyCannotControlTheTerminal) {
   EXPECT_NE(home.out.str().find("\n    b\n"), std::string::npos) << "further lines are indented too";
 }
 
+TEST_F(Inbox, ASenderThatTheBrokerDidNotNameIsLookedUp) {
+  daemon->answer("GET /v1/peers", 200,
+                 R"({"peers":[{"displayName":"Robert","pubkey":"x","memberPubkey":"bbbbbbbbbbbb"}]})");
+  EXPECT_EQ(run_inbox({}, home.context), 0);
+  EXPECT_NE(home.out.str().find("Robert (bbbbbbbb) [team]"), std::string::npos) << home.out.str();
+  EXPECT_NE(home.out.str().find("Bob (bbbbbbbb) [team]"), std::string::npos);
+}
+
 TEST_F(Inbox, DeleteOne) {
   daemon->answer("DELETE /v1/inbox/abc", 200, R"({"removed":1,"id":"abc"})");
   EXPECT_EQ(run_inbox_delete({.id = "abc", .json = true, .daemon = {}}, home.context), 0);

@@ -22,7 +22,7 @@ class Conversation(Case):
         # A push that was queued names no sender (1.37.0); the daemon then shows the beginning of the key.
         self.assertIn(row["sender_name"], ("alice", key[:8]), row)
         text = bob.run("inbox").out
-        self.assertIn(row["sender_name"], text)
+        self.assertIn(f"alice ({key[:8]})", text)
         self.assertIn("    Hello Bob\n", text)
         self.assertEqual(bob.inbox("--unread"), [], "what was shown is not unread")
         status = alice.run("message", "status", sent["messageId"], "--json").json()
