@@ -318,7 +318,15 @@ void Listener::deliver_request(HttpExchange exchange, const NodeName& from, std:
   route.handler(route.user, handle, &info);
 }
 
+void Socket::give_up(const std::string& reason) {
+  if (connection != nullptr) {
+    connection->abandon(side, false);
+    deliver_closed(1006, reason, false);
+  }
+}
+
 void Socket::deliver_open() {
+  opened = true;
   if (instance_.alive() && callbacks_.opened != nullptr) {
     callbacks_.opened(user_, handle_);
   }

@@ -76,8 +76,13 @@ class Socket final : public SocketEnd {
   void deliver_pong() override;
   void deliver_closed(std::uint32_t code, const std::string& reason, bool clean) override;
 
+  // Gives up on a peer that stays silent, as the real host does: 1006 with this reason, unless already closed.
+  void give_up(const std::string& reason);
+
   std::shared_ptr<Connection> connection;
   int side = 0;
+  bool opened = false;
+  std::uint64_t close_timeout_ms = 0;
   std::uint64_t message_bytes_max = 0;
 
  private:

@@ -278,6 +278,9 @@ constexpr cm_http_client_v1 kClient = {sizeof(cm_http_client_v1), 0, client_send
 
 // --- websocket -------------------------------------------------------------------------------------------------------
 
+constexpr std::uint64_t kHandshakeTimeoutMs = 10'000;  // the defaults of claudemesh/ext/websocket.h
+constexpr std::uint64_t kCloseTimeoutMs = 5'000;
+
 Socket* socket_of(Instance* instance, cm_handle handle) {
   if (instance == nullptr) {
     return nullptr;
@@ -300,6 +303,8 @@ cm_status websocket_accept(cm_handle self, cm_handle request, const cm_websocket
   auto socket = std::make_unique<Socket>(*instance, handle, *callbacks, user);
   socket->connection = std::move(pending->upgrade);
   socket->side = 1;
+  socket->opened = true;
+  socket->close_timeout_ms = options->close_timeout_ms == 0 ? kCloseTimeoutMs : options->close_timeout_ms;
   socket->message_bytes_max = options->message_bytes_max;
   socket->connection->attach(1, socket.get());
   socket->connection->opened();
@@ -319,6 +324,14 @@ cm_status websocket_connect(cm_handle self, cm_text_pview url, const cm_websocke
   const cm_handle handle = instance->next_handle();
   auto socket = std::make_unique<Socket>(*instance, handle, *callbacks, user);
   socket->message_bytes_max = options->message_bytes_max;
+  socket->close_timeout_ms = options->close_timeout_ms == 0 ? kCloseTimeoutMs : options->close_timeout_ms;
+  const std::uint64_t open_ms =
+      options->handshake_timeout_ms == 0 ? kHandshakeTimeoutMs : options->handshake_timeout_ms;
+  instance->node().schedule_after(open_ms * 1000, [instance, handle] {
+    if (Socket* waiting = socket_of(instance, handle); waiting != nullptr && !waiting->opened) {
+      waiting->give_up("handshake timed out");
+    }
+  });
   HttpExchange upgrade;
   upgrade.method = "GET";
   upgrade.target = target;
@@ -361,6 +374,12 @@ cm_status websocket_close(cm_handle self, cm_handle handle, uint32_t code, cm_te
     return CM_GONE;
   }
   socket->connection->close(socket->side, code, std::string(text_of(reason)));
+  Instance* instance = World::instance_of(self);
+  instance->node().schedule_after(socket->close_timeout_ms * 1000, [instance, handle] {
+    if (Socket* waiting = socket_of(instance, handle); waiting != nullptr) {
+      waiting->give_up("the peer did not answer the close");
+    }
+  });
   return CM_OK;
 }
 cm_status websocket_terminate(cm_handle self, cm_handle handle) noexcept {
