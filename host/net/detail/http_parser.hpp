@@ -1,11 +1,13 @@
 // Incremental HTTP/1.x parser for requests and responses (RFC 9112). Pure: bytes in, events out.
 //
-// Strict on purpose, because leniency between two programs is how requests are smuggled: lines end in CRLF only, no
-// obs-fold, no space before the colon, never Content-Length beside Transfer-Encoding, never two Content-Lengths,
-// "chunked" is the only coding, chunk sizes are plain hex.
+// Boost.Beast parses. What is here brings it whole lines and adds the rules that it lacks, because leniency between two
+// programs is how requests are smuggled: lines end in CRLF only, no obs-fold, never Content-Length beside
+// Transfer-Encoding, never two Content-Lengths, "chunked" is the only coding, one Host; and every length has a bound.
+// Beast's parser exists only while a message is being received, so that an idle connection does not pay for it.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,6 +32,11 @@ enum class HttpParseError : std::uint8_t {
   kTooManyHeaders,    // 431
   kNotImplemented,    // 501
   kBadVersion,        // 505
+};
+
+struct HttpParseFault {
+  HttpParseError error = HttpParseError::kNone;
+  std::string_view text{};
 };
 
 // The head of a message. For responses method and target are empty, for requests status is 0.
@@ -57,7 +64,10 @@ class HttpParser {
     std::span<const std::uint8_t> body;
   };
 
-  HttpParser(Kind kind, const HttpParserLimits& limits) : limits_(limits), kind_(kind) {}
+  HttpParser(Kind kind, const HttpParserLimits& limits);
+  ~HttpParser();
+  HttpParser(const HttpParser&) = delete;
+  HttpParser& operator=(const HttpParser&) = delete;
 
   // Consumes some of the input and returns what it led to. Call again with the rest until it is empty and the event is
   // kNeedMore. An event may come without consuming input. An empty input is allowed.
@@ -75,56 +85,52 @@ class HttpParser {
   bool in_body() const noexcept { return state_ > State::kHeaders && state_ < State::kDone; }
   // The length a Content-Length announced, 0 when none.
   std::uint64_t content_length() const noexcept { return content_length_; }
-  bool chunked() const noexcept { return chunked_; }
   bool keep_alive() const noexcept { return keep_alive_; }
   HttpParseError error() const noexcept { return error_; }
   // What was found and what was expected, without a final full stop. Holds nothing of the input but small numbers.
   std::string_view error_text() const noexcept { return error_text_; }
 
  private:
+  class Message;
+  template <bool kRequest>
+  class BeastMessage;
+
   enum class State : std::uint8_t {
     kFirstLine,
     kHeaders,
-    kLengthBody,
-    kChunkSize,
-    kChunkData,
+    kData,  // of the body or of one chunk
     kChunkEnd,
+    kChunkSize,
     kTrailers,
-    kUntilEofBody,
     kDone,
     kFailed,
   };
 
-  Step fail(HttpParseError error, std::string_view text, std::size_t consumed);
-  bool set_error(HttpParseError error, std::string_view text);
+  bool set_error(const HttpParseFault& fault);
   std::size_t line_limit() const;
+  HttpParseFault too_long_fault() const;
   Step step_line(std::span<const std::uint8_t> input);
-  Step step_body(std::span<const std::uint8_t> input);
-  Step on_line(std::string_view line, std::size_t consumed);
+  Step step_data(std::span<const std::uint8_t> input);
+  Event on_line(std::string_view text, std::string_view line);
+  void keep(std::string_view text);
+  bool feed(std::string_view text, std::size_t size);
   bool on_first_line(std::string_view line);
-  bool on_request_line(std::string_view line);
-  bool on_status_line(std::string_view line);
-  bool parse_version(std::string_view text);
-  bool on_header_line(std::string_view line, bool trailer);
-  bool on_chunk_size(std::string_view line);
-  bool on_head_end();
-  bool decide_framing();
-  bool read_content_length(std::string_view text);
+  bool check_header_line(std::string_view line);
+  bool on_chunk_size(std::string_view text, std::string_view line);
 
   HttpParserLimits limits_;
   HttpHead head_;
-  std::string line_;  // an unfinished line from earlier input
+  std::unique_ptr<Message> message_;  // only while a message is being received
+  std::string line_;                  // an unfinished line from earlier input, behind what Beast must see again with it
+  std::size_t line_at_ = 0;           // where in line_ the unfinished line begins
   std::size_t header_bytes_ = 0;
   std::size_t header_lines_ = 0;
   std::uint64_t content_length_ = 0;
-  std::uint64_t remaining_ = 0;  // of the body or chunk
-  std::uint64_t body_bytes_ = 0;
   std::string_view error_text_;
   Kind kind_;
   State state_ = State::kFirstLine;
   HttpParseError error_ = HttpParseError::kNone;
   std::uint8_t blank_lines_ = 0;
-  bool chunked_ = false;
   bool keep_alive_ = true;
   bool no_body_ = false;
 };

@@ -106,6 +106,20 @@ TEST(NetHttpParser, RefusesWhatCouldBeSmuggled) {
       {"chunk size ends in LF", post("Transfer-Encoding: chunked\r\n", "4\nWiki\r\n"), bad},
       {"chunk data too long", post("Transfer-Encoding: chunked\r\n", "4\r\nWikis\r\n"), bad},
       {"chunk extension too long", post("Transfer-Encoding: chunked\r\n", "4;" + std::string(300, 'x') + "\r\n"), bad},
+      {"control in a chunk extension", post("Transfer-Encoding: chunked\r\n", "4;a=\"\x01\"\r\nWiki\r\n"), bad},
+      {"LF in a chunk extension", post("Transfer-Encoding: chunked\r\n", "4;a=\"\n\"\r\nWiki\r\n"), bad},
+      {"open quote in a chunk extension", post("Transfer-Encoding: chunked\r\n", "4;a=\"\r\nWiki\"\r\n"), bad},
+      {"last chunk with prefix", post("Transfer-Encoding: chunked\r\n", "0x\r\n"), bad},
+      {"junk behind the last chunk", post("Transfer-Encoding: chunked\r\n", "0 junk\r\n\r\n"), bad},
+      {"folded trailer", post("Transfer-Encoding: chunked\r\n", "0\r\nA: b\r\n c\r\n"), bad},
+      {"trailer without colon", post("Transfer-Encoding: chunked\r\n", "0\r\nnonsense\r\n\r\n"), bad},
+      {"length in a trailer", post("Transfer-Encoding: chunked\r\n", "0\r\nContent-Length: 5\r\n\r\n"), bad},
+      {"both lengths, coding first", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n"), bad},
+      {"length beside another coding", post("Transfer-Encoding: xchunked\r\nContent-Length: 4\r\n"), bad},
+      {"empty coding before chunked", post("Transfer-Encoding: , chunked\r\n"), HttpParseError::kNotImplemented},
+      {"coding with a parameter", post("Transfer-Encoding: chunked;q=1\r\n"), HttpParseError::kNotImplemented},
+      {"fold behind an empty value", post("X:\r\n Content-Length: 4\r\n"), bad},
+      {"target beyond ASCII", "GET /\x80 HTTP/1.1\r\n" + kHost + "\r\n", bad},
       {"no host", "GET / HTTP/1.1\r\n\r\n", bad},
       {"two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", bad},
       {"space in the target", "GET /a b HTTP/1.1\r\n" + kHost + "\r\n", bad},
@@ -145,6 +159,9 @@ TEST(NetHttpParser, Responses) {
   const Parsed informed = parse("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 5, kind);
   EXPECT_EQ(informed.messages, 2);
   EXPECT_EQ(informed.body, "hi");
+  EXPECT_EQ(parse("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1, kind).error,
+            HttpParseError::kBadRequest);
+  EXPECT_EQ(parse("HTTP/1.1 099 No\r\n\r\n", 1, kind).error, HttpParseError::kBadRequest);
   EXPECT_EQ(parse("HTTP/1.1 20 OK\r\n\r\n", 100, kind).error, HttpParseError::kBadRequest);
   EXPECT_EQ(parse("ICY 200 OK\r\n\r\n", 100, kind).error, HttpParseError::kBadRequest);
   EXPECT_EQ(parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", 100, kind).messages, 0) << "cut short";
