@@ -6,12 +6,21 @@ usage: kill_test.py --binary PATH [--kills N] [--seed N] [--keep]
 Prints "N passed, N failed" and exits with 0 when all holds.
 """
 import argparse
+import os
 import random
 import shutil
 import sys
 import tempfile
 import threading
 import time
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+try:
+    import nacl  # noqa: F401
+except ImportError:
+    if os.path.realpath(sys.executable) == os.path.realpath(SYSTEM_PYTHON):
+        sys.exit("kill_test: the Python package nacl is missing; install python3-nacl (scripts/install-dependencies --test)")
+    os.execv(SYSTEM_PYTHON, [SYSTEM_PYTHON] + sys.argv)
 
 from mesh_processes import Broker, Daemon, READY_TIMEOUT_S, call, wait_until
 
