@@ -14,6 +14,7 @@ namespace cm::broker {
 namespace {
 
 constexpr std::size_t kChargedIdsMax = 65'536;
+constexpr std::int64_t kChargeWindowMs = 60'000;
 constexpr std::int64_t kDayMs = 86'400'000;
 
 std::string id_key(std::string_view scope, std::string_view client_message_id) {
@@ -59,7 +60,7 @@ void AcceptPipeline::open(std::int64_t last_seq) {
   const Options& options = context_.options;
   buckets_ = std::make_unique<protocol::KeyedBuckets>(
       protocol::BucketOptions{options.rate_limit_burst, options.rate_limit_per_min});
-  charged_ = std::make_unique<LruMap<bool>>(kChargedIdsMax);
+  charged_ = std::make_unique<LruMap<std::int64_t>>(kChargedIdsMax);
   committed_ids_ = std::make_unique<LruMap<DedupeRecord>>(options.dedupe_cache_entries);
 }
 
@@ -226,68 +227,21 @@ std::optional<Refusal> AcceptPipeline::consume_rate(const SendRequest& request) 
   const std::string& member_id = request.sender->id;
   const std::string& client_id = request.message->client_message_id;
   const std::string charge = client_id.empty() ? std::string() : id_key(member_id, client_id);
-  if (!charge.empty() && charged_->find(charge) != nullptr) {
-    return std::nullopt;
+  if (!charge.empty()) {
+    const std::int64_t* paid_ms = charged_->find(charge);
+    if (paid_ms != nullptr && now_ms - *paid_ms < kChargeWindowMs) {
+      return std::nullopt;  // at most one unit per id and window (specification v10 section 4.6.4)
+    }
   }
   if (buckets_->take(member_id, now_ms)) {
     if (!charge.empty()) {
-      charged_->put(charge, true);
+      charged_->put(charge, now_ms);
     }
     return std::nullopt;
   }
   return Refusal{"rate_limit: max " + whole(context_.options.rate_limit_per_min) + " msg/min (burst " +
                      whole(context_.options.rate_limit_burst) + ") — slow down",
                  protocol::kAckRateLimited, "rate_limit", true, buckets_->retry_after_ms(member_id, now_ms)};
-}
-
-// --- hooks ----------------------------------------------------------------------------------------------------------
-
-void AcceptPipeline::run_hooks(SendRequestPtr request) {
-  const std::uint64_t connection = request->connection;
-  auto& line = at_hooks_[connection];
-  line.push_back(std::move(request));
-  if (line.size() == 1) {
-    run_next_hook(connection);
-  }
-}
-
-void AcceptPipeline::run_next_hook(std::uint64_t connection) {
-  const auto line = at_hooks_.find(connection);
-  if (line == at_hooks_.end()) {
-    return;
-  }
-  if (line->second.empty()) {
-    at_hooks_.erase(line);
-    return;
-  }
-  const SendRequest& request = *line->second.front();
-  const Message& message = *request.message;
-  std::string facts;
-  protocol::ObjectWriter object(facts);
-  object.text("mesh", message.mesh_id);
-  object.text("sender", message.sender_pubkey);
-  object.text("target", message.target_spec);
-  object.text("priority", protocol::to_string(message.priority));
-  object.integer("bytes", static_cast<std::int64_t>(message.ciphertext.size()));
-  object.close();
-  hooks_.run("broker.accept", std::move(facts), message.ciphertext, [this, connection](HookOutcome outcome) {
-    auto& waiting = at_hooks_[connection];
-    SendRequestPtr first = std::move(waiting.front());
-    waiting.pop_front();
-    if (outcome.allowed) {
-      if (outcome.payload) {
-        first->message->ciphertext = std::move(*outcome.payload);
-      }
-      store(std::move(first));
-      context_.host.post([this] { flush(); });
-    } else {
-      const Refusal refusal{"forbidden: " + outcome.text, protocol::kAckForbidden, "hook_denied", false, std::nullopt};
-      refuse(*first, refusal);
-      settle_waiting(*first, nullptr, refusal);
-      leave();
-    }
-    run_next_hook(connection);
-  });
 }
 
 // --- B2 and B3 ------------------------------------------------------------------------------------------------------

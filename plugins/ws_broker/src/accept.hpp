@@ -114,7 +114,7 @@ class AcceptPipeline {
   FindConnection find_connection_;
 
   std::unique_ptr<protocol::KeyedBuckets> buckets_;      // by member
-  std::unique_ptr<LruMap<bool>> charged_;                // member and client message id that have paid
+  std::unique_ptr<LruMap<std::int64_t>> charged_;        // when member and client message id paid
   std::unique_ptr<LruMap<DedupeRecord>> committed_ids_;  // by mesh and client message id
   // Ids on their way to the store, with later sends of the same id that wait for the outcome.
   std::unordered_map<std::string, std::vector<SendRequestPtr>> in_flight_;

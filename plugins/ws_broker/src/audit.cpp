@@ -21,7 +21,18 @@ void AuditLog::append(const Mesh& mesh, std::string_view event, const Member* ac
   }
   entry.payload_json = std::move(*canonical);
   entry.created_at = iso_time(host_.unix_ms());
-  writes_.add([sql = sql_, entry = std::move(entry)](SqlTransaction& tx) { return sql->append_audit(tx, {entry}); });
+  if (waiting_.size() >= kWaitingMax) {
+    metrics_.drops.add("audit");
+    return;
+  }
+  waiting_.push_back(std::move(entry));
+  writes_.wake();
+}
+
+// All entries since the last batch in one write, so that the end of each chain is read once.
+SqlWork AuditLog::collect() {
+  auto entries = std::make_shared<const std::vector<AuditEntry>>(std::exchange(waiting_, {}));
+  return [sql = sql_, entries = std::move(entries)](SqlTransaction& tx) { return sql->append_audit(tx, *entries); };
 }
 
 }  // namespace cm::broker

@@ -23,7 +23,7 @@ constexpr std::int64_t kSessionStoreIntervalMs = 3'600'000;  // how exact the st
 Broker::Broker(const HostApi& host)
     : context_(host),
       writes_(host, context_.storage, context_.metrics),
-      audit_(host, writes_),
+      audit_(host, writes_, context_.metrics),
       hooks_(host),
       delivery_(context_, writes_, [this] { return accept_.first_unsettled_seq(); }),
       accept_(context_, delivery_, audit_, hooks_, [this](std::uint64_t number) { return find_connection(number); }),
@@ -128,6 +128,9 @@ void Broker::on_frame(Connection& connection, std::string_view padded) {
 void Broker::dispatch(Connection& connection) {
   const WireType type = reader_.type();
   if (type == WireType::kSend) {
+    if (draining_) {
+      return;  // never acknowledged: the sender repeats it after the restart
+    }
     accept_.handle_send(connection, reader_);
     return;
   }

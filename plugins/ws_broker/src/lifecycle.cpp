@@ -135,8 +135,14 @@ void Broker::drain(std::uint64_t deadline_ms, std::function<void()> drained) {
   accept_.flush();
   // The acks of accepted messages leave before the close frames do.
   accept_.when_idle([this, finish] {
+    std::vector<std::uint64_t> numbers;
     for (const auto& [number, connection] : connections_) {
-      connection->close(static_cast<std::uint16_t>(protocol::CloseCode::kGoingAway), protocol::kReasonShuttingDown);
+      numbers.push_back(number);
+    }
+    for (const std::uint64_t number : numbers) {
+      if (Connection* connection = find_connection(number)) {
+        connection->close(static_cast<std::uint16_t>(protocol::CloseCode::kGoingAway), protocol::kReasonShuttingDown);
+      }
     }
     writes_.flush(finish);
   });

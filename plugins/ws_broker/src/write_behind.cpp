@@ -14,6 +14,17 @@ void WriteBehind::add(SqlWork write) {
   }
   pending_.push_back(std::move(write));
   ++added_;
+  plan();
+}
+
+void WriteBehind::wake() {
+  if (!stopped_ && !awake_) {
+    awake_ = true;
+    plan();
+  }
+}
+
+void WriteBehind::plan() {
   if (running_) {
     return;
   }
@@ -24,11 +35,23 @@ void WriteBehind::add(SqlWork write) {
   }
 }
 
+void WriteBehind::collect() {
+  if (!awake_) {
+    return;
+  }
+  awake_ = false;
+  if (SqlWork write = collector_()) {
+    pending_.push_back(std::move(write));
+    ++added_;
+  }
+}
+
 void WriteBehind::flush(std::function<void()> done) {
   if (idle()) {
     done();
     return;
   }
+  collect();
   waiters_.push_back(Waiter{added_, std::move(done)});
   if (!running_) {
     run_next();
@@ -47,7 +70,11 @@ void WriteBehind::start_timer(std::uint64_t delay_ms) {
 
 void WriteBehind::run_next() {
   timer_.cancel();
-  if (running_ || pending_.empty() || stopped_) {
+  if (running_ || stopped_) {
+    return;
+  }
+  collect();
+  if (pending_.empty()) {
     return;
   }
   running_ = true;
@@ -86,7 +113,7 @@ void WriteBehind::finished(const Batch& batch, const Status& status) {
   }
   durable_ += batch->size();
   answer_waiters();
-  if (!running_ && !pending_.empty()) {
+  if (!running_ && (!pending_.empty() || awake_)) {
     if (waiters_.empty() && pending_.size() < kBatchMax) {
       start_timer(kDelayMs);
     } else {

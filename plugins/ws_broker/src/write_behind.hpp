@@ -25,14 +25,20 @@ class WriteBehind {
 
   // `write` runs later on the storage's thread; it owns all it needs. [loop]
   void add(SqlWork write);
+  // For a part that collects by itself: after wake() it is asked once for its write, when the next batch is put
+  // together. An empty write is left out.
+  void set_collector(std::function<SqlWork()> collector) { collector_ = std::move(collector); }
+  void wake();
   // `done` runs when everything added so far is durable (at once if nothing waits). [loop]
   void flush(std::function<void()> done);
-  bool idle() const noexcept { return pending_.empty() && !running_; }
+  bool idle() const noexcept { return pending_.empty() && !running_ && !awake_; }
   void stop();
 
  private:
   using Batch = std::shared_ptr<std::vector<SqlWork>>;
   void start_timer(std::uint64_t delay_ms);
+  void plan();
+  void collect();
   void run_next();
   void finished(const Batch& batch, const Status& status);
   void answer_waiters();
@@ -46,11 +52,13 @@ class WriteBehind {
   StorageClient& storage_;
   const Metrics& metrics_;
   Timer timer_;
+  std::function<SqlWork()> collector_;
   std::deque<SqlWork> pending_;
   std::deque<Waiter> waiters_;
   std::uint64_t added_ = 0;
   std::uint64_t durable_ = 0;
   bool running_ = false;
+  bool awake_ = false;  // the collector has something
   bool stopped_ = false;
 };
 
