@@ -284,6 +284,7 @@ class RestartTest(OwnBrokerTest):
     def test_shutdown_says_1001(self):
         self.assertEqual(self.broker.terminate(), 0)
         self.assertEqual(self.alice.socket.wait_closed(), (1001, "shutting down"))
+        self.assertNotIn("refused by the store", self.broker.log_tail(), "its last writes came too late")
         self.broker.start()
         self.connect(self.alice_member).fence()
 

@@ -74,8 +74,13 @@ void Broker::on_connection_closed(Connection& connection) {
   connection_ended(connection);
 }
 
-// The presence outlives the connection for the grace time; a connection that was replaced has none any more.
 void Broker::connection_ended(Connection& connection) {
+  detach(connection);
+  bury(connection);
+}
+
+// The presence outlives the connection for the grace time; a connection that was replaced has none any more.
+void Broker::detach(Connection& connection) {
   if (Presence* presence = std::exchange(connection.presence, nullptr)) {
     presence->connection = nullptr;
     presence->lease.closed(connection.number(), context_.now_ms());
@@ -83,7 +88,6 @@ void Broker::connection_ended(Connection& connection) {
     remember_session(*presence);
     delivery_.presence_offline(*presence, connection.number());
   }
-  bury(connection);
 }
 
 void Broker::bury(Connection& connection) {

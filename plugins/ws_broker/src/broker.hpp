@@ -112,10 +112,11 @@ class Broker final : public ConnectionOwner {
   void tick_handshakes(std::int64_t now_ms);
   void tick_statuses(std::int64_t now_ms);
   void connection_ended(Connection& connection);
+  void detach(Connection& connection);
   void bury(Connection& connection);
   void check_store();
   void prune();
-  void save_all_peer_states();
+  void close_all_connections();
 
   void dispatch(Connection& connection);
 

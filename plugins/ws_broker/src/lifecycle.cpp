@@ -118,7 +118,9 @@ void Broker::started(const Status& status) {
 
 void Broker::drain(std::uint64_t deadline_ms, std::function<void()> drained) {
   draining_ = true;
-  tick_timer_.cancel();
+  for (Timer* timer : {&tick_timer_, &store_timer_, &prune_timer_}) {
+    timer->cancel();
+  }
   auto once = std::make_shared<std::function<void()>>(std::move(drained));
   const auto finish = [this, once] {
     if (auto done = std::exchange(*once, {})) {
@@ -131,21 +133,28 @@ void Broker::drain(std::uint64_t deadline_ms, std::function<void()> drained) {
     finish();
     return;
   }
-  save_all_peer_states();
   accept_.flush();
   // The acks of accepted messages leave before the close frames do.
   accept_.when_idle([this, finish] {
-    std::vector<std::uint64_t> numbers;
-    for (const auto& [number, connection] : connections_) {
-      numbers.push_back(number);
-    }
-    for (const std::uint64_t number : numbers) {
-      if (Connection* connection = find_connection(number)) {
-        connection->close(static_cast<std::uint16_t>(protocol::CloseCode::kGoingAway), protocol::kReasonShuttingDown);
-      }
-    }
+    close_all_connections();
     writes_.flush(finish);
   });
+}
+
+// What the end of a connection writes is written here and not when its close handshake ends: the store takes nothing
+// more after our drain.
+void Broker::close_all_connections() {
+  std::vector<Connection*> all;
+  for (const auto& [number, connection] : connections_) {
+    all.push_back(connection.get());
+  }
+  // All are closed before the first one is detached, so that nothing is pushed from one to the other.
+  for (Connection* connection : all) {
+    connection->close(static_cast<std::uint16_t>(protocol::CloseCode::kGoingAway), protocol::kReasonShuttingDown);
+  }
+  for (Connection* connection : all) {
+    detach(*connection);
+  }
 }
 
 void Broker::stop() {
@@ -187,16 +196,6 @@ void Broker::check_store() {
                             delivery_.set_depth(*depth);
                           }
                         });
-}
-
-void Broker::save_all_peer_states() {
-  for (const auto& [id, mesh] : cache_.meshes()) {
-    for (const auto& [number, presence] : mesh->presences) {
-      if (presence->online()) {
-        save_peer_state(*presence);
-      }
-    }
-  }
 }
 
 void Broker::start_timers() {
