@@ -3,7 +3,7 @@
 namespace cm::broker {
 
 Metrics::Metrics(const HostApi& host)
-    : connections(host.counter("broker_connections_total", "", "Total WS connection attempts")),
+    : connections(host.counter("broker_connections_total", "", "WebSockets that asked to be opened")),
       connections_rejected(host, "broker_connections_rejected_total", "reason",
                            {"bad_session_pubkey",
                             "bad_parent_pubkey",
@@ -26,25 +26,26 @@ Metrics::Metrics(const HostApi& host)
                             "hello_frames",
                             "pending_connections",
                             "draining"},
-                           "WS connections refused (auth failure, capacity, etc.)"),
-      connections_active(host.gauge("broker_connections_active", "", "Currently connected peers")),
+                           "Connections refused or closed before their hello was accepted, by reason"),
+      connections_active(
+          host.gauge("broker_connections_active", "", "WebSockets that are open, with or without a hello")),
       messages_routed(host, "broker_messages_routed_total", "priority", {"now", "next", "low", "stream"},
-                      "Messages successfully queued + routed"),
+                      "Messages accepted and stored, by priority"),
       messages_rejected(host, "broker_messages_rejected_total", "reason",
                         {"rate_limit", "too_large", "no_recipient", "parse_or_handler", "idempotency_key_reused",
                          "hook_denied", "storage", "unsupported"},
-                        "Messages rejected (size, auth, malformed)"),
+                        "Frames and sends that were refused, by reason"),
       dropped_by_grant(host, "broker_messages_dropped_by_grant_total", "cap", {"dm", "broadcast"},
-                       "Messages silently dropped because recipient didn't grant sender the required capability"),
-      legacy_auth_hits(host.counter("broker_legacy_auth_hits_total", "",
-                                    "Pre-alpha.36 clients authenticating via body.user_id fallback (remove shim when "
-                                    "near zero)")),
-      queue_depth(host.gauge("broker_queue_depth", "", "Undelivered messages currently in the queue")),
-      ttl_sweeps(host.counter("broker_ttl_sweeps_total", "", "TTL sweeper runs completed")),
-      hook_requests(host.counter("broker_hook_requests_total", "", "POST /hook/set-status requests received")),
-      hook_requests_limited(
-          host.counter("broker_hook_requests_rate_limited_total", "", "POST /hook/set-status rejected by rate limit")),
-      db_healthy(host.gauge("broker_db_healthy", "", "1 if Postgres connection is up, 0 if not")),
+                       "Stays 0: this broker has no grants that could drop a message"),
+      legacy_auth_hits(
+          host.counter("broker_legacy_auth_hits_total", "", "Stays 0: this broker takes no identity from a body")),
+      queue_depth(host.gauge("broker_queue_depth", "", "Deliveries that wait for their recipient")),
+      ttl_sweeps(host.counter("broker_ttl_sweeps_total", "", "Searches for statuses that are out of date")),
+      hook_requests(
+          host.counter("broker_hook_requests_total", "", "Stays 0: this broker has no route for status hooks")),
+      hook_requests_limited(host.counter("broker_hook_requests_rate_limited_total", "",
+                                         "Stays 0: this broker has no route for status hooks")),
+      db_healthy(host.gauge("broker_db_healthy", "", "1 while the store answers, 0 after it failed to")),
       accept_latency_us(host.histogram("broker_accept_latency_microseconds", "",
                                        "Time from the frame to the durable acceptance of a message")),
       dedupe_hits(host.counter("broker_dedupe_hits_total", "", "Sends answered with the first acceptance of their id")),
