@@ -75,18 +75,25 @@ TEST_F(ReceiveTest, AnotherSenderMayUseTheSameId) {
   EXPECT_EQ(inbox().size(), 2U);
 }
 
-TEST_F(ReceiveTest, WhatCannotBeStoredIsNotAcknowledged) {
+// A full disk: nothing is acknowledged, nothing is lost, and what comes later does not overtake.
+TEST_F(ReceiveTest, WhatCannotBeStoredWaitsInOrderAndIsNotAcknowledged) {
   start_open();
   storage_.commit_status = CM_IO;
-  const TestPush push = TestPush::sealed(bob_, me_.public_key, "again");
-  push.deliver(link());
+  TestPush::sealed(bob_, me_.public_key, "first").deliver(link());
   settle();
   EXPECT_TRUE(link().acknowledged.empty());
   storage_.commit_status = CM_OK;
-  push.deliver(link());
+  TestPush second = TestPush::sealed(bob_, me_.public_key, "second");
+  second.message_id = "b-second";
+  second.client_message_id = "c-second";
+  second.deliver(link());
   settle();
-  EXPECT_EQ(link().acknowledged.size(), 1U);
-  EXPECT_EQ(inbox().size(), 1U);
+  EXPECT_TRUE(link().acknowledged.empty()) << "the second waits behind the first";
+  host_.run_for_ms(1'100);
+  EXPECT_EQ(link().acknowledged.size(), 2U);
+  const auto rows = inbox();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(*rows.front().find("body")->as_string(), "second") << "newest first";
 }
 
 TEST_F(ReceiveTest, UndecryptableBytesAreNeverText) {
