@@ -82,6 +82,15 @@ class HelloTest(BrokerTest):
             with self.subTest(value=value[:8]):
                 self.refuse("bad_session_pubkey", BAD_SESSION_TEXT, sessionPubkey=value)
 
+    def test_session_key_of_another_member(self):
+        bob = self.member("bob")
+        launched = self.session(bob)
+        self.connect_session(launched).close()
+        for value in (bob.keys.public, launched.keys.public):
+            with self.subTest(value=value[:8]):
+                self.refuse("bad_session_pubkey", sessionPubkey=value)
+        self.connect(bob, sessionPubkey=launched.keys.public).close()
+
     def test_timestamp_skew(self):
         for delta in (-65_000, 65_000):
             with self.subTest(delta=delta):

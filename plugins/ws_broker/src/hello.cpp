@@ -21,6 +21,15 @@ bool bad_session_key(const Hello& hello) {
          !protocol::is_hex(*hello.session_pubkey, protocol::kPublicKeyHexLength, protocol::HexCase::kLowerOnly);
 }
 
+// Nothing in this hello proves the session key. One that is known to be somebody else's would put words into his mouth:
+// what is sent carries it as the sender, and a queued message carries nothing else.
+bool is_key_of_another(const Mesh& mesh, const Member& member, const std::string& key) {
+  const auto active = mesh.active_by_key.find(key);
+  const auto session = mesh.session_keys.find(key);
+  return (active != mesh.active_by_key.end() && active->second != &member) ||
+         (session != mesh.session_keys.end() && session->second.member != &member);
+}
+
 // Whether this hello would take the place of a presence rather than need a new one. Decided before the signature is
 // checked, from claims only; whoever lies fails at the signature.
 bool takes_over(const Hello& hello, Mesh* mesh) {
@@ -172,6 +181,11 @@ void handle_hello(Broker& broker, Connection& connection, const protocol::JsonVa
     return;
   }
   const std::string session_key = hello.session_pubkey.value_or("");
+  if (is_key_of_another(*mesh, *member, session_key)) {
+    refuse_hello(broker, connection, protocol::kRefusedBadSessionPubkey,
+                 "sessionPubkey belongs to another member; make a key pair of your own");
+    return;
+  }
   Presence* leased = still_leased(broker, Registry::reattachable(*mesh, *member, session_key, hello.session_id));
   if (leased != nullptr) {
     reattach(broker, connection, *leased, hello);
