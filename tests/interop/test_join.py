@@ -202,6 +202,15 @@ class JoinTest(HttpTest):
         other = self.invite(self.new_mesh())
         self.assert_join_error(self.body(self.invite(), invite_token=other.token), "invite_mesh_mismatch")
 
+    def test_role_is_that_of_the_token(self):
+        admin = self.invite(role="admin")
+        self.broker.admin.revoke_invite(self.mesh, admin)
+        reply = self.post_join(self.body(self.invite(), invite_payload=admin.payload))
+        self.assertEqual(reply.status, 200)
+        client = self.open(meshclient.Member(self.mesh, "newcomer", reply.json["memberId"], self.keys))
+        client.hello()
+        self.assertEqual(client.request("unban", target="nobody")["code"], "forbidden")
+
     def test_revoked(self):
         invite = self.invite()
         self.broker.admin.revoke_invite(self.mesh, invite)
