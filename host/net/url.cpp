@@ -1,5 +1,7 @@
 #include "host/net/url.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -51,10 +53,20 @@ bool host_valid(std::string_view host, bool bracketed) {
   if (host.empty() || host.size() > 253) {
     return false;
   }
-  return std::all_of(host.begin(), host.end(), [bracketed](char c) {
-    const bool alphanumeric = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    return alphanumeric || c == '.' || (bracketed ? c == ':' || c == '%' : c == '-' || c == '_');
-  });
+  const auto alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  if (!bracketed) {
+    return std::all_of(host.begin(), host.end(),
+                       [&](char c) { return alphanumeric(c) || c == '.' || c == '-' || c == '_'; });
+  }
+  // Only an address may stand in brackets (RFC 3986 section 3.2.2), with a zone behind '%' (RFC 6874).
+  const std::size_t percent = host.find('%');
+  const std::string address(host.substr(0, percent));
+  in6_addr parsed = {};
+  if (inet_pton(AF_INET6, address.c_str(), &parsed) != 1) {
+    return false;
+  }
+  const std::string_view zone = percent == std::string_view::npos ? std::string_view() : host.substr(percent + 1);
+  return (percent == std::string_view::npos || !zone.empty()) && std::all_of(zone.begin(), zone.end(), alphanumeric);
 }
 
 Result<Url> parse_unix(std::string_view rest, Url url) {

@@ -92,7 +92,8 @@ TEST(NetUrl, ParsesAndRefuses) {
   EXPECT_EQ(unix_url->socket_path, "/run/cm.sock");
   EXPECT_EQ(unix_url->target, "/v1/health?x");
   for (const char* bad : {"", "http://", "ftp://h/", "http://h:0/", "http://h:65536/", "http://h:x/", "http://a b/",
-                          "http://[::1/", "http://h\r\n/", "h/path", "unix://relative", "http://h\xC3\xA9/"}) {
+                          "http://[::1/", "http://[%%%%%%%%q..]/", "http://[nothex]/", "http://[fe80::1%]/",
+                          "http://h\r\n/", "h/path", "unix://relative", "http://h\xC3\xA9/"}) {
     EXPECT_FALSE(parse_url(bad).ok()) << bad;
   }
   EXPECT_EQ(resolve_reference(*url, "/new")->target, "/new");
