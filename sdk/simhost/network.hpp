@@ -106,7 +106,7 @@ class ListenerEnd {
 
 class Network {
  public:
-  Network(Scheduler& scheduler, Random random) : scheduler_(scheduler), random_(std::move(random)) {}
+  Network(Scheduler& scheduler, Random random) : scheduler_(scheduler), random_(random) {}
 
   NetworkFaults faults;
 
