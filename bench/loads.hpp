@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "bench/histogram.hpp"
+
 namespace cm::bench {
 
 struct LoadOptions {
@@ -18,6 +20,10 @@ struct LoadOptions {
   double seconds = 5;
   double rate = 20'000;
 };
+
+// The result of a load, as one JSON object on standard output.
+void print_rate(const char* name, const LoadOptions& options, std::uint64_t done, std::uint64_t elapsed_us,
+                Histogram& latency);
 
 // Messages that are durable when acknowledged, `window` of them unacknowledged at any time.
 int run_accept(const LoadOptions& options);

@@ -40,6 +40,15 @@ std::uint64_t number_after(std::string_view id, char separator) {
   return value;
 }
 
+void raise_file_limit() {
+  rlimit limit = {};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
 void print_rate(const char* name, const LoadOptions& options, std::uint64_t done, std::uint64_t elapsed_us,
                 Histogram& latency) {
   std::printf(
@@ -49,15 +58,6 @@ void print_rate(const char* name, const LoadOptions& options, std::uint64_t done
       static_cast<double>(done) * 1e6 / static_cast<double>(elapsed_us), latency.percentile_us(0.5),
       latency.percentile_us(0.99));
 }
-
-void raise_file_limit() {
-  rlimit limit = {};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-}  // namespace
 
 int run_accept(const LoadOptions& options) {
   const Identity identity = Identity::load(options.identity);

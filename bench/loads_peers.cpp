@@ -83,16 +83,6 @@ class NatsClient {
   Socket socket_;
 };
 
-void print(const char* name, const LoadOptions& options, std::uint64_t done, std::uint64_t elapsed_us,
-           Histogram& latency) {
-  std::printf(
-      "{\"load\":\"%s\",\"window\":%u,\"bytes\":%u,\"done\":%llu,\"per_second\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f}"
-      "\n",
-      name, options.window, options.bytes, static_cast<unsigned long long>(done),
-      static_cast<double>(done) * 1e6 / static_cast<double>(elapsed_us), latency.percentile_us(0.5),
-      latency.percentile_us(0.99));
-}
-
 }  // namespace
 
 int run_jetstream(const LoadOptions& options) {
@@ -134,7 +124,7 @@ int run_jetstream(const LoadOptions& options) {
     }
     client.dispatch(on_ack);
   }
-  print("jetstream", options, latency.count(), now_us() - start_us, latency);
+  print_rate("jetstream", options, latency.count(), now_us() - start_us, latency);
   return 0;
 }
 
@@ -175,7 +165,7 @@ int run_nats_end_to_end(const LoadOptions& options) {
       latency.add(now_us() - sent_us);
     });
   }
-  print("nats_end_to_end", options, latency.count(), now_us() - start_us, latency);
+  print_rate("nats_end_to_end", options, latency.count(), now_us() - start_us, latency);
   return 0;
 }
 
@@ -198,7 +188,7 @@ int run_append(const LoadOptions& options) {
     done += options.window;
   }
   ::close(fd);
-  print("append", options, done, now_us() - start_us, latency);
+  print_rate("append", options, done, now_us() - start_us, latency);
   return 0;
 }
 
