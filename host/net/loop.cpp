@@ -120,7 +120,8 @@ void Reactor::turn(std::int64_t wait_limit_ns) {
   } else {
     ran = context.run_one_for(std::chrono::nanoseconds(wait));
   }
-  for (int i = 1; ran != 0 && i < Loop::kHandlersPerTurnMax; ++i) {
+  const std::int64_t end_ns = Loop::now_ns() + Loop::kTurnNsMax;
+  for (int i = 1; ran != 0 && i < Loop::kHandlersPerTurnMax && Loop::now_ns() < end_ns; ++i) {
     ran = context.poll_one();
   }
   run_due_timers();

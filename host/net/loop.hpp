@@ -36,8 +36,10 @@ struct FdInterest {
 // Every object bound to a loop (server, client, connection) must be destroyed before the loop, and on its thread.
 class Loop {
  public:
-  // At most this many handlers run before the end-of-batch functions, so that a busy loop still flushes.
+  // At most this many handlers run before due timers and the end-of-batch functions, and none is begun after this
+  // time: one socket that always has more to read must not hold back what is to be sent to all others.
   static constexpr int kHandlersPerTurnMax = 512;
+  static constexpr std::int64_t kTurnNsMax = 2'000'000;
 
   // Throws std::system_error when the kernel refuses a descriptor (start-up only). `name` is for logs.
   explicit Loop(std::string name = "loop");

@@ -43,6 +43,33 @@ TEST(NetLoop, PostsFromManyThreadsKeepTheirOrder) {
   EXPECT_TRUE(ordered);
 }
 
+TEST(NetLoop, BusyHandlersHoldBackNeitherTimersNorTheEndOfTheBatch) {
+  Loop loop;
+  constexpr std::int64_t kHandlerNs = 5'000'000;
+  int handlers = 0;
+  int handlers_at_flush = 0;
+  int handlers_at_timer = 0;
+  std::function<void()> busy = [&] {
+    const std::int64_t until_ns = Loop::now_ns() + kHandlerNs;
+    while (Loop::now_ns() < until_ns) {
+    }
+    if (++handlers == 1) {
+      loop.at_end_of_batch([&] { handlers_at_flush = handlers; });
+    }
+    if (handlers_at_timer != 0 || handlers == Loop::kHandlersPerTurnMax) {
+      loop.stop();
+      return;
+    }
+    loop.post([&] { busy(); });
+  };
+  loop.start_timer(Loop::now_ns() + kHandlerNs, [&] { handlers_at_timer = handlers; });
+  loop.post([&] { busy(); });
+  loop.run();
+  EXPECT_LT(handlers_at_flush, 10);
+  EXPECT_GT(handlers_at_timer, 0);
+  EXPECT_LT(handlers_at_timer, 10);
+}
+
 TEST(NetLoop, RunsOnOneThreadOnly) {
   Loop loop;
   EXPECT_TRUE(loop.on_loop()) << "nobody runs it yet";
