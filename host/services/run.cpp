@@ -39,6 +39,7 @@ class Descriptor {
 // Blocks the signals for this thread and all it makes, and turns them into reads.
 int block_signals() {
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error of that write, as a full disk is
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
