@@ -154,17 +154,53 @@ void LocalApi::list_peers(const ApiCall& call) {
 
 void LocalApi::message_status(const ApiCall& call) {
   const std::string id(call.request.path_parameter("id"));
-  if (!protocol::is_message_id_or_prefix(id)) {
-    call.answer(api_error(400, "invalid_argument",
-                          "messageId must be 8-32 base62 chars (got " + std::to_string(id.size()) + ")"));
+  const ApiAnswer invalid =
+      api_error(400, "invalid_argument", "messageId must be 8-32 base62 chars (got " + std::to_string(id.size()) + ")");
+  if (id.size() < protocol::kMessageIdPrefixMin || !protocol::is_client_message_id(id)) {
+    call.answer(invalid);
     return;
   }
-  Mesh* mesh = chosen_mesh(call, call.query("mesh"));
-  if (mesh == nullptr) {
-    return;
-  }
-  const std::string frame = JsonObject().text("type", "message_status").text("messageId", id).finish();
-  mesh->links().request(frame, kRequestTimeoutMs, [call, slug = mesh->slug()](const Result<std::string>& reply) {
+  parts_.outbox->find_sent(
+      id, [this, call, id, asked = call.query("mesh"), invalid](const Result<std::vector<SentMessage>>& found) {
+        const std::size_t count = found ? found->size() : 0;
+        if (count > 1) {
+          call.answer(api_error(400, "ambiguous_prefix",
+                                "several messages have an id that begins with \"" + id + "\"; give more of it"));
+          return;
+        }
+        const SentMessage* sent = count == 1 ? &found->front() : nullptr;
+        if (sent == nullptr && !protocol::is_message_id_or_prefix(id)) {
+          call.answer(invalid);
+          return;
+        }
+        if (sent != nullptr && sent->broker_message_id.empty()) {
+          call.answer(unsent_status(*sent));
+          return;
+        }
+        Mesh* mesh = chosen_mesh(call, sent != nullptr && asked.empty() ? sent->mesh : asked);
+        if (mesh != nullptr) {
+          ask_status(call, *mesh, sent != nullptr ? sent->broker_message_id : id);
+        }
+      });
+}
+
+ApiAnswer LocalApi::unsent_status(const SentMessage& sent) const {
+  const bool on_its_way = sent.status == OutboxStatus::kPending && parts_.drain->is_inflight(sent.client_message_id);
+  return {200, JsonObject()
+                   .text("messageId", sent.client_message_id)
+                   .text("targetSpec", sent.target_spec)
+                   .boolean("delivered", false)
+                   .null("deliveredAt")
+                   .raw("recipients", "[]")
+                   .text("outbox", to_string(on_its_way ? OutboxStatus::kInflight : sent.status))
+                   .text_or_null("lastError", sent.last_error)
+                   .text("mesh", sent.mesh)
+                   .finish()};
+}
+
+void LocalApi::ask_status(const ApiCall& call, Mesh& mesh, const std::string& message_id) {
+  const std::string frame = JsonObject().text("type", "message_status").text("messageId", message_id).finish();
+  mesh.links().request(frame, kRequestTimeoutMs, [call, slug = mesh.slug()](const Result<std::string>& reply) {
     Result<JsonValue> tree = reply ? protocol::parse_json(*reply) : Result<JsonValue>(reply.error());
     if (!tree) {
       call.answer(unreachable(tree.error().message));

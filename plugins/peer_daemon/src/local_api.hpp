@@ -91,6 +91,8 @@ class LocalApi {
   // api_mesh.cpp
   void list_peers(const ApiCall& call);
   void message_status(const ApiCall& call);
+  void ask_status(const ApiCall& call, Mesh& mesh, const std::string& message_id);
+  ApiAnswer unsent_status(const SentMessage& sent) const;
   void read_state(const ApiCall& call);
   void write_state(const ApiCall& call);
   void recall(const ApiCall& call);

@@ -69,6 +69,11 @@ inline constexpr std::string_view kAgain =
     "UPDATE outbox SET last_error = ?2, attempts = ?3, next_attempt_at = ?4 "
     "WHERE seq = ?1 AND status IN ('pending', 'inflight')";
 
+// The id itself comes before the longer ids that begin with it.
+inline constexpr std::string_view kSent =
+    "SELECT client_message_id, broker_message_id, status, mesh, target_spec, last_error FROM outbox "
+    "WHERE client_message_id >= ?1 AND client_message_id < ?1 || char(1114111) ORDER BY client_message_id LIMIT 2";
+
 inline constexpr std::string_view kClientId = "SELECT client_message_id FROM outbox WHERE id = ?1";
 
 inline constexpr std::string_view kRequeueFind =

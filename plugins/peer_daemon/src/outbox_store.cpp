@@ -129,6 +129,7 @@ void OutboxStore::bind(StorageClient& storage) {
   statements_.done = storage.statement(sql::kDone);
   statements_.dead = storage.statement(sql::kDead);
   statements_.again = storage.statement(sql::kAgain);
+  statements_.sent = storage.statement(sql::kSent);
   statements_.client_id = storage.statement(sql::kClientId);
   statements_.requeue_find = storage.statement(sql::kRequeueFind);
   statements_.requeue_copy = storage.statement(sql::kRequeueCopy);
@@ -230,6 +231,26 @@ void OutboxStore::settle(std::vector<Settlement> settlements, std::int64_t now_m
         return {};
       },
       std::move(done));
+}
+
+void OutboxStore::find_sent(std::string id, Done<std::vector<SentMessage>> done) {
+  using Found = std::vector<SentMessage>;
+  auto cell = std::make_shared<Cell<Found>>();
+  storage_->read(
+      [cell, id, statement = statements_.sent](SqlTransaction& transaction) {
+        cell->value.clear();
+        return transaction.query(statement, {id}, [&](const SqlRow& row) {
+          const OutboxStatus status = parse_outbox_status(row.text(2)).value_or(OutboxStatus::kPending);
+          cell->value.push_back(
+              {text_at(row, 0), text_at(row, 1), status, text_at(row, 3), text_at(row, 4), text_at(row, 5)});
+        });
+      },
+      deliver<Found>(cell, [id, done = std::move(done)](Result<Found> found) {
+        if (found && found->size() > 1 && found->front().client_message_id == id) {
+          found->pop_back();
+        }
+        done(std::move(found));
+      }));
 }
 
 void OutboxStore::client_id_of(std::string row_id, Done<std::string> done) {

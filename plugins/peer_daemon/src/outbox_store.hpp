@@ -73,6 +73,16 @@ struct RequeueOutcome {
   PendingRow successor;
 };
 
+// What is known here of a message that was sent.
+struct SentMessage {
+  std::string client_message_id;
+  std::string broker_message_id;  // empty: no broker has accepted it yet
+  OutboxStatus status = OutboxStatus::kPending;
+  std::string mesh;
+  std::string target_spec;
+  std::string last_error;
+};
+
 // All functions are called on the daemon's loop; answers come back there. The store outlives nothing: callbacks that
 // did not come before the instance stopped never come.
 class OutboxStore {
@@ -95,6 +105,8 @@ class OutboxStore {
   void load_content(std::vector<std::int64_t> seqs,
                     Done<std::vector<std::pair<std::int64_t, std::shared_ptr<const FrozenMessage>>>> done);
   void settle(std::vector<Settlement> settlements, std::int64_t now_ms, std::function<void(Status)> done);
+  // The message with that client message id, or those whose id begins with it: none, the only one, or the first two.
+  void find_sent(std::string id, Done<std::vector<SentMessage>> done);
   // The client message id of a row; empty when there is no such row.
   void client_id_of(std::string row_id, Done<std::string> done);
   void requeue(RequeueInput input, Done<RequeueOutcome> done);
@@ -113,6 +125,7 @@ class OutboxStore {
     cm_statement done = 0;
     cm_statement dead = 0;
     cm_statement again = 0;
+    cm_statement sent = 0;
     cm_statement client_id = 0;
     cm_statement requeue_find = 0;
     cm_statement requeue_copy = 0;
