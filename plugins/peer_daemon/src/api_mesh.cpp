@@ -148,10 +148,17 @@ void LocalApi::list_peers(const ApiCall& call) {
       parts_.membership->find(slug)->peers().invalidate();
     }
     ask_all(call, meshes, simple_request("list_peers"), "peers",
-            [](const std::string& mesh, const std::string& frame) { return items_of(frame, {"peers"}, mesh); });
+            [this](const std::string& slug, const std::string& frame) {
+              if (Mesh* mesh = parts_.membership->find(slug); mesh != nullptr) {
+                mesh->peers().take(frame);
+              }
+              return items_of(frame, {"peers"}, slug);
+            });
   }
 }
 
+// The id of a broker or the beginning of one, or the same of an id that the sender chose: what `POST /v1/send` answered
+// can be asked for although no broker has the message yet.
 void LocalApi::message_status(const ApiCall& call) {
   const std::string id(call.request.path_parameter("id"));
   const ApiAnswer invalid =

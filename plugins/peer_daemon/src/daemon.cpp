@@ -1,6 +1,7 @@
 #include "plugins/peer_daemon/src/daemon.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -66,6 +67,8 @@ Status Daemon::configure() {
       host().counter("cm_daemon_undecryptable_total", "", "Received messages that no key of ours opens.");
   streams_dropped_ =
       host().counter("cm_daemon_streams_dropped_total", "", "Event streams ended for reading too slowly.");
+  names_dropped_ =
+      host().counter("cm_daemon_peer_names_dropped_total", "", "Names of peers that were not kept, for want of room.");
   return {};
 }
 
@@ -75,40 +78,57 @@ protocol::RandomSource Daemon::random_source() const {
 
 // --- start -----------------------------------------------------------------------------------------------------------
 
+// Nothing of this is worth the loop's time: it waits for the disk, and other instances may live on the loop.
 void Daemon::start(Done started) {
-  for (const auto step : {&Daemon::prepare_home, &Daemon::check_host, &Daemon::open_extensions}) {
-    Status status = (this->*step)();
-    if (!status.ok()) {
-      lock_.release();
-      started(std::move(status));
-      return;
-    }
+  auto home = std::make_shared<Home>();
+  const Status submitted = run_on_worker(
+      host(), CM_WORKER_POOL, [this, home] { *home = prepare_home(); },
+      [this, home, started] { home_ready(std::move(*home), started); });
+  if (!submitted.ok()) {
+    started(submitted);
   }
-  running_ = true;
-  migrate(std::move(started));
 }
 
-Status Daemon::prepare_home() {
+void Daemon::home_ready(Home home, Done started) {
+  if (home.status.ok()) {
+    lock_ = std::move(home.lock);
+    local_token_ = std::move(home.token);
+    home.status = open_extensions();
+  }
+  if (!home.status.ok()) {
+    lock_.release();
+    started(std::move(home.status));
+    return;
+  }
+  running_ = true;
+  migrate(0, std::move(started));
+}
+
+Daemon::Home Daemon::prepare_home() const {
+  Home home;
   for (const std::string& directory : {options_.home, options_.daemon_dir}) {
-    const Status made = ensure_private_directory(directory);
-    if (!made.ok()) {
-      return made;
+    home.status = ensure_private_directory(directory);
+    if (!home.status.ok()) {
+      return home;
     }
   }
   Result<PidLock> lock = PidLock::acquire(options_.pid_path());
   if (!lock) {
-    return std::move(lock).error();
+    home.status = std::move(lock).error();
+    return home;
   }
-  lock_ = std::move(*lock);
+  home.lock = std::move(*lock);
   Result<SecretText> token = load_local_token();
   if (!token) {
-    return std::move(token).error();
+    home.status = std::move(token).error();
+    return home;
   }
-  local_token_ = std::move(*token);
-  return {};
+  home.token = std::move(*token);
+  home.status = check_host();
+  return home;
 }
 
-Result<SecretText> Daemon::load_local_token() {
+Result<SecretText> Daemon::load_local_token() const {
   const std::string path = options_.token_path();
   Result<std::optional<PrivateFile>> file = read_private_file(path);
   if (!file) {
@@ -129,7 +149,7 @@ Result<SecretText> Daemon::load_local_token() {
   return token;
 }
 
-Status Daemon::check_host() {
+Status Daemon::check_host() const {
   const HostFacts facts = read_host_facts();
   Result<std::optional<PrivateFile>> file = read_private_file(options_.fingerprint_path());
   std::optional<std::string> stored;
@@ -165,6 +185,7 @@ Status Daemon::open_extensions() {
   storage_ = std::move(*storage);
   outbox_.bind(storage_);
   inbox_.bind(storage_);
+  known_.bind(host(), storage_, names_dropped_);
   events_.bind(host(), streams_dropped_);
   membership_.bind(host(), options_, *this, *this);
   membership_.set_instance_secret(local_token_.text());
@@ -184,25 +205,31 @@ Status Daemon::open_extensions() {
                                 mesh == nullptr ? "{}" : mesh->links().primary_status().features_json);
   };
   drain_.bind(host(), outbox_, std::move(drain_options), drain_metrics_);
-  inbound_.bind(host(), membership_, inbox_, events_, hooks_, inbound_metrics_,
-                [this](std::string_view mesh) { drain_.peer_came(mesh); });
-  pipeline_.bind(host(), options_, membership_, outbox_, drain_, hooks_, send_metrics_);
+  inbound_.bind(host(), membership_, inbox_, events_, hooks_, known_, inbound_metrics_,
+                [this](std::string_view mesh) { peer_came(mesh); });
+  pipeline_.bind(host(), options_, membership_, outbox_, known_, drain_, hooks_, send_metrics_);
   return {};
 }
 
-void Daemon::migrate(Done started) {
-  storage_.migrate("daemon_outbox", OutboxStore::migrations(), [this, started](Status outbox) {
-    if (!outbox.ok()) {
-      started(make_error(outbox.error().code, "db open failed: " + outbox.error().message));
-      return;
+// One schema after the other.
+void Daemon::migrate(std::size_t step, Done started) {
+  struct Schema {
+    std::string_view name;
+    std::vector<SqlMigration> (*migrations)();
+  };
+  constexpr std::array<Schema, 3> kSchemas = {{{"daemon_outbox", &OutboxStore::migrations},
+                                               {"daemon_inbox", &InboxStore::migrations},
+                                               {"daemon_peers", &KnownPeers::migrations}}};
+  if (step == kSchemas.size()) {
+    load_outbox(std::move(started));
+    return;
+  }
+  storage_.migrate(kSchemas[step].name, kSchemas[step].migrations(), [this, step, started](const Status& status) {
+    if (status.ok()) {
+      migrate(step + 1, started);
+    } else {
+      started(make_error(status.error().code, "db open failed: " + status.error().message));
     }
-    storage_.migrate("daemon_inbox", InboxStore::migrations(), [this, started](Status inbox) {
-      if (!inbox.ok()) {
-        started(make_error(inbox.error().code, "db open failed: " + inbox.error().message));
-        return;
-      }
-      load_outbox(started);
-    });
   });
 }
 
@@ -245,8 +272,9 @@ void Daemon::open_for_business(LoadedOutbox loaded, Done started) {
     return;
   }
   prune_timer_.bind(host());
-  prune_timer_.every_ms(kPruneMs, [this] { prune_inbox(); });
-  prune_inbox();
+  prune_timer_.every_ms(kPruneMs, [this] { prune_stores(); });
+  prune_stores();
+  learn_timer_.bind(host());
   reaper_timer_.bind(host());
   reaper_timer_.every_ms(kReaperMs, [this] { membership_.remove_ended_sessions(); });
   drain_deadline_.bind(host());
@@ -275,7 +303,8 @@ Result<ReloadResult> Daemon::load_meshes() {
   return membership_.apply(std::move(loaded->config));
 }
 
-void Daemon::prune_inbox() {
+void Daemon::prune_stores() {
+  known_.prune();
   inbox_.prune(host().unix_ms() - options_.inbox_retention_ms, [this](const Result<std::int64_t>& removed) {
     if (!removed) {
       host().log(LogLevel::kWarn, "the inbox cannot be pruned", {{"detail", removed.error().message}});
@@ -305,6 +334,7 @@ void Daemon::drain(std::uint64_t deadline_ms, Done drained) {
 void Daemon::stop() {
   running_ = false;
   prune_timer_.cancel();
+  learn_timer_.cancel();
   reaper_timer_.cancel();
   drain_deadline_.cancel();
   events_.close();
@@ -343,6 +373,28 @@ void Daemon::link_changed(IdentityLinks& links, std::size_t transport) {
     events_.publish(event);
   }
   drain_.link_changed(links);
+  if (links.lane().session_pubkey.empty() && links.is_open(transport)) {
+    changed_meshes_.emplace(links.lane().mesh);
+    learn_peers();
+  }
+}
+
+void Daemon::peer_came(std::string_view slug) {
+  drain_.peer_came(slug);
+  changed_meshes_.emplace(slug);
+  if (!learn_timer_.active()) {
+    learn_timer_.start_ms(kLearnPeersMs, [this] { learn_peers(); });
+  }
+}
+
+// Asks who is there, so that their names are known when they are not.
+void Daemon::learn_peers() {
+  for (const std::string& slug : std::exchange(changed_meshes_, {})) {
+    Mesh* mesh = membership_.find(slug);
+    if (mesh != nullptr && mesh->links().any_open()) {
+      mesh->peers().get(kPeersFreshMs, [](const auto&) {});
+    }
+  }
 }
 
 void Daemon::link_inbound(IdentityLinks& links, std::size_t transport, std::span<const cm_inbound> messages) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,7 @@
 #include "plugins/peer_daemon/src/hook_chain.hpp"
 #include "plugins/peer_daemon/src/inbound.hpp"
 #include "plugins/peer_daemon/src/inbox_store.hpp"
+#include "plugins/peer_daemon/src/known_peers.hpp"
 #include "plugins/peer_daemon/src/local_api.hpp"
 #include "plugins/peer_daemon/src/membership.hpp"
 #include "plugins/peer_daemon/src/options.hpp"
@@ -25,6 +27,7 @@
 namespace cm::daemon {
 
 inline constexpr std::uint64_t kPruneMs = 3'600'000;
+inline constexpr std::uint64_t kLearnPeersMs = 30'000;  // after somebody came; many that come together are one question
 inline constexpr std::int64_t kMaxAgeCapMs = 30LL * 24 * 3'600'000;  // specification v0.9.0 section 4.9
 
 // How long an undelivered message is kept, given what the broker said of its memory: no longer than the broker can
@@ -51,6 +54,7 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   // LinkWatcher
   void links_attached(IdentityLinks& links) override { drain_.attach(links); }
   void links_detached(const LaneKey& lane) override { drain_.detach(lane); }
+  void peers_listed(const Mesh& mesh, const PeerList& list) override { known_.seen(mesh.record(), list.peers); }
 
   // cm.peer/1
   static Daemon* self_of(void* instance) noexcept;
@@ -59,16 +63,26 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   static void peer_unsubscribe(void* instance, cm_handle subscription) noexcept;
   static const cm_peer_v1 kPeerTable;
 
-  // The steps of the start, in this order; each names its failure.
-  Status prepare_home();
-  Status check_host();
+  // What the worker brings back: the lock is released with it when nobody takes it over.
+  struct Home {
+    Status status;
+    PidLock lock;
+    SecretText token;
+  };
+
+  // The steps of the start, in this order; each names its failure. The first three wait for the disk: on a worker.
+  Home prepare_home() const;
+  Result<SecretText> load_local_token() const;
+  Status check_host() const;
+  void home_ready(Home home, Done started);
   Status open_extensions();
-  void migrate(Done started);
+  void migrate(std::size_t step, Done started);
   void load_outbox(Done started);
   void open_for_business(LoadedOutbox loaded, Done started);
   Result<ReloadResult> load_meshes();
-  Result<SecretText> load_local_token();
-  void prune_inbox();
+  void prune_stores();
+  void peer_came(std::string_view slug);
+  void learn_peers();
   protocol::RandomSource random_source() const;
 
   DaemonOptions options_;
@@ -76,12 +90,14 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   SendMetrics send_metrics_;
   InboundMetrics inbound_metrics_;
   Metric streams_dropped_;
+  Metric names_dropped_;
   bool running_ = false;
   PidLock lock_;
   SecretText local_token_;
   StorageClient storage_;
   OutboxStore outbox_;
   InboxStore inbox_;
+  KnownPeers known_;
   EventHub events_;
   HookChain hooks_;
   Drain drain_;
@@ -90,6 +106,8 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   LocalApi api_;
   Membership membership_;
   Timer prune_timer_;
+  Timer learn_timer_;
+  std::set<std::string, std::less<>> changed_meshes_;  // somebody came since their peers were listed
   Timer reaper_timer_;
   Timer drain_deadline_;
 };

@@ -58,13 +58,14 @@ std::optional<std::string> open_with(protocol::BoxOpener& opener, const Push& pu
 }  // namespace
 
 void Inbound::bind(const HostApi& host, Membership& membership, InboxStore& inbox, EventHub& events, HookChain& hooks,
-                   InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came) {
+                   KnownPeers& known, InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came) {
   host_ = &host;
   retry_.bind(host);
   membership_ = &membership;
   inbox_ = &inbox;
   events_ = &events;
   hooks_ = &hooks;
+  known_ = &known;
   metrics_ = metrics;
   peer_came_ = std::move(peer_came);
 }
@@ -157,8 +158,24 @@ void Inbound::receive(IdentityLinks& links, std::size_t transport, std::span<con
     return;
   }
   waiting_messages_ += batch->messages.size();
+  remember_senders(*batch);
   waiting_.push_back(std::move(batch));
   store_next();
+}
+
+// Only what was opened with the sender's key: a name beside a plain message proves less.
+void Inbound::remember_senders(const Batch& batch) {
+  const Mesh* mesh = membership_->find(batch.lane.mesh);
+  std::vector<PeerView> senders;
+  for (const Received& message : batch.messages) {
+    if (message.row.sealed && message.row.body.has_value()) {
+      const Push& push = message.push;
+      senders.push_back(PeerView{push.sender_pubkey, push.sender_member_pubkey, push.sender_name, {}});
+    }
+  }
+  if (mesh != nullptr && !senders.empty()) {
+    known_->seen(mesh->record(), senders);
+  }
 }
 
 void Inbound::close() {

@@ -13,6 +13,7 @@
 #include "plugins/peer_daemon/src/hook_chain.hpp"
 #include "plugins/peer_daemon/src/inbound_classifier.hpp"
 #include "plugins/peer_daemon/src/inbox_store.hpp"
+#include "plugins/peer_daemon/src/known_peers.hpp"
 #include "plugins/peer_daemon/src/membership.hpp"
 
 namespace cm::daemon {
@@ -30,7 +31,7 @@ class Inbound {
  public:
   // All must outlive it. `peer_came` is called with the slug of a mesh that somebody joined.
   void bind(const HostApi& host, Membership& membership, InboxStore& inbox, EventHub& events, HookChain& hooks,
-            InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came);
+            KnownPeers& known, InboundMetrics metrics, std::function<void(std::string_view mesh)> peer_came);
 
   void receive(IdentityLinks& links, std::size_t transport, std::span<const cm_inbound> messages);
   // Nothing more is stored; what waits was not acknowledged and comes again.
@@ -51,6 +52,7 @@ class Inbound {
   InboundVerdict classify(const Push& push, Mesh& mesh, SessionPresence* presence, const LaneKey& lane);
   InboxRow make_row(const Push& push, const InboundVerdict& verdict, Mesh& mesh, const LaneKey& lane) const;
   void notice(const Push& push, Mesh& mesh);
+  void remember_senders(const Batch& batch);
   void store_next();
   // `first`: where the batch begins in `inserted`.
   void stored(const Batch& batch, const std::vector<bool>& inserted, std::size_t first);
@@ -62,6 +64,7 @@ class Inbound {
   InboxStore* inbox_ = nullptr;
   EventHub* events_ = nullptr;
   HookChain* hooks_ = nullptr;
+  KnownPeers* known_ = nullptr;
   InboundMetrics metrics_;
   std::function<void(std::string_view)> peer_came_;
   // One transaction at a time, so that the inbox has the order of the arrivals even when a transaction fails: the

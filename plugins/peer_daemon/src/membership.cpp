@@ -73,6 +73,7 @@ void Membership::open_mesh(MeshRecord record) {
   auto mesh = std::make_unique<Mesh>(*host_, transports_, *owner_, std::move(record), std::move(*key));
   Mesh& opened = *mesh;
   meshes_.emplace(slug, std::move(mesh));
+  opened.peers().on_list([this, &opened](const PeerList& list) { watcher_->peers_listed(opened, list); });
   opened.links().open(member_identity(opened));
   watcher_->links_attached(opened.links());
 }
@@ -262,7 +263,10 @@ void Membership::rehydrate() {
     }
     sessions_.put(std::move(info));
   }
-  persist();
+  // Mostly nothing has changed, and the start need not wait for the disk.
+  if (SecretText(format_sessions(sessions_.all())).text() != (*file)->content.text()) {
+    persist();
+  }
 }
 
 SessionPresence* Membership::presence(std::string_view mesh, std::string_view session_pubkey) {

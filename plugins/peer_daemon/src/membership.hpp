@@ -50,6 +50,7 @@ class LinkWatcher {
  public:
   virtual void links_attached(IdentityLinks& links) = 0;
   virtual void links_detached(const LaneKey& lane) = 0;
+  virtual void peers_listed(const Mesh& mesh, const PeerList& list) = 0;
 
  protected:
   ~LinkWatcher() = default;

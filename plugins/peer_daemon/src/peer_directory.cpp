@@ -55,6 +55,22 @@ void PeerDirectory::get(std::int64_t max_age_ms, Done done) {
   }
 }
 
+void PeerDirectory::take(const std::string& frame) {
+  Result<PeerList> list = read_peer_list(frame, links_.lane().mesh, host_.unix_ms());
+  if (list) {
+    static_cast<void>(keep(std::move(*list)));
+  }
+}
+
+std::shared_ptr<const PeerList> PeerDirectory::keep(PeerList list) {
+  list_ = std::make_shared<const PeerList>(std::move(list));
+  fresh_ = true;
+  if (listener_) {
+    listener_(*list_);
+  }
+  return list_;
+}
+
 void PeerDirectory::finish(Result<std::string> reply) {
   std::vector<Done> waiting = std::exchange(waiting_, {});
   Result<PeerList> list =
@@ -65,9 +81,7 @@ void PeerDirectory::finish(Result<std::string> reply) {
     }
     return;
   }
-  const auto shared = std::make_shared<const PeerList>(std::move(*list));
-  list_ = shared;
-  fresh_ = true;
+  const std::shared_ptr<const PeerList> shared = keep(std::move(*list));
   for (const Done& done : waiting) {
     done(shared);
   }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plugins/peer_daemon/src/identity_links.hpp"
@@ -33,15 +34,21 @@ class PeerDirectory {
   // The last list, however the broker does; null when there is none that is not stale.
   std::shared_ptr<const PeerList> last() const;
   void invalidate() noexcept { fresh_ = false; }
+  // A reply to list_peers that somebody else asked for: it serves as well as our own.
+  void take(const std::string& frame);
+  // Called with every new list.
+  void on_list(std::function<void(const PeerList&)> listener) { listener_ = std::move(listener); }
 
  private:
   void finish(Result<std::string> reply);
+  std::shared_ptr<const PeerList> keep(PeerList list);
 
   const HostApi& host_;
   IdentityLinks& links_;
   std::shared_ptr<const PeerList> list_;
   bool fresh_ = false;
   std::vector<Done> waiting_;
+  std::function<void(const PeerList&)> listener_;
 };
 
 // The list out of a `peers_list` frame. kInvalid for any other frame; an `error` frame gives its message.

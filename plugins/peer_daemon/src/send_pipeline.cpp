@@ -73,11 +73,12 @@ ParsedOr<Mesh*> choose_mesh(Membership& membership, std::string_view asked, std:
 }
 
 void SendPipeline::bind(const HostApi& host, const DaemonOptions& options, Membership& membership, OutboxStore& outbox,
-                        Drain& drain, HookChain& hooks, SendMetrics metrics) {
+                        KnownPeers& known, Drain& drain, HookChain& hooks, SendMetrics metrics) {
   host_ = &host;
   options_ = &options;
   membership_ = &membership;
   outbox_ = &outbox;
+  known_ = &known;
   drain_ = &drain;
   hooks_ = &hooks;
   metrics_ = metrics;
@@ -192,7 +193,7 @@ void SendPipeline::resolve_among_peers(const Shared& operation, bool fresh) {
                                                  : current != nullptr ? current->peers().last()
                                                                       : nullptr;
     if (list == nullptr) {
-      fail_route(operation, "peer \"" + operation->request.to + "\" not found: " + answer.error().message);
+      resolve_among_known(operation, "peer \"" + operation->request.to + "\" not found: " + answer.error().message);
       return;
     }
     const Result<std::string> key = resolve_peer(operation->target, list->peers);
@@ -201,10 +202,33 @@ void SendPipeline::resolve_among_peers(const Shared& operation, bool fresh) {
       run_hooks(operation);
     } else if (!fresh && answer && list->at_ms != host_->unix_ms()) {
       resolve_among_peers(operation, true);
+    } else if (key.error().code == ErrorCode::kGone) {
+      resolve_among_known(operation, key.error().message);
     } else {
       fail_route(operation, key.error().message);
     }
   });
+}
+
+// Nobody who is online fits, or the broker is away: perhaps exactly one member that was here before does. The broker
+// keeps the message for it.
+void SendPipeline::resolve_among_known(const Shared& operation, std::string why_not_online) {
+  const Mesh* mesh = membership_->find(operation->mesh);
+  if (mesh == nullptr) {
+    fail_route(operation, why_not_online);
+    return;
+  }
+  known_->find(mesh->record().mesh_id, operation->target,
+               [this, operation, why = std::move(why_not_online)](const Result<std::vector<KnownPeer>>& matches) {
+                 const Result<std::string> key =
+                     matches ? resolve_known(operation->target, *matches) : Result<std::string>(matches.error());
+                 if (key) {
+                   operation->target_spec = *key;
+                   run_hooks(operation);
+                 } else {
+                   fail_route(operation, key.error().code == ErrorCode::kInvalid ? key.error().message : why);
+                 }
+               });
 }
 
 void SendPipeline::resolve_topic_name(const Shared& operation) {

@@ -10,6 +10,7 @@
 #include "plugins/peer_daemon/src/caller.hpp"
 #include "plugins/peer_daemon/src/drain.hpp"
 #include "plugins/peer_daemon/src/hook_chain.hpp"
+#include "plugins/peer_daemon/src/known_peers.hpp"
 #include "plugins/peer_daemon/src/membership.hpp"
 #include "plugins/peer_daemon/src/outbox_store.hpp"
 #include "plugins/peer_daemon/src/send_request.hpp"
@@ -34,7 +35,7 @@ class SendPipeline {
 
   // All must outlive it.
   void bind(const HostApi& host, const DaemonOptions& options, Membership& membership, OutboxStore& outbox,
-            Drain& drain, HookChain& hooks, SendMetrics metrics);
+            KnownPeers& known, Drain& drain, HookChain& hooks, SendMetrics metrics);
   void set_last_seq(std::int64_t last_seq) noexcept { last_seq_ = last_seq; }
   std::int64_t next_seq() noexcept { return ++last_seq_; }
   // From now on everything new is refused with 503.
@@ -60,6 +61,7 @@ class SendPipeline {
   void select_mesh(const Shared& operation);
   void resolve_target(const Shared& operation);
   void resolve_among_peers(const Shared& operation, bool fresh);
+  void resolve_among_known(const Shared& operation, std::string why_not_online);
   void resolve_topic_name(const Shared& operation);
   void run_hooks(const Shared& operation);
   void seal(const Shared& operation);
@@ -74,6 +76,7 @@ class SendPipeline {
   const DaemonOptions* options_ = nullptr;
   Membership* membership_ = nullptr;
   OutboxStore* outbox_ = nullptr;
+  KnownPeers* known_ = nullptr;
   Drain* drain_ = nullptr;
   HookChain* hooks_ = nullptr;
   SendMetrics metrics_;

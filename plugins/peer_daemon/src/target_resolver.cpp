@@ -104,6 +104,10 @@ Result<std::string> resolve_peer(const ParsedTarget& target, const std::vector<P
                                                        : resolve_name(target.value, peers);
 }
 
+std::string fold_name(std::string_view name) {
+  return lower_ascii(name);
+}
+
 FingerprintDestination fingerprint_destination(std::string_view to) {
   if (to.starts_with('@')) {
     return FingerprintDestination{protocol::DestinationKind::kTopic, to.substr(1)};

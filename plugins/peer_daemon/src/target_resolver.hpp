@@ -47,6 +47,9 @@ struct PeerView {
 // session; a control-plane row only when there is no session.
 Result<std::string> resolve_peer(const ParsedTarget& target, const std::vector<PeerView>& peers);
 
+// How names are compared: without the case of ASCII letters.
+std::string fold_name(std::string_view name);
+
 // Kind and reference that the request fingerprint takes from `to` as it was given (wire/06 section 7.1).
 struct FingerprintDestination {
   protocol::DestinationKind kind = protocol::DestinationKind::kDm;
