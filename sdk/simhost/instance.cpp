@@ -75,7 +75,7 @@ cm_status Instance::complete(cm_handle ticket, cm_status status, std::string_vie
     return CM_GONE;
   }
   auto done = std::exchange(start_done_, {});
-  node_.world().scheduler().after(1, [this, done = std::move(done), status, message = std::string(text),
+  node_.world().scheduler().after(1, [done = std::move(done), status, message = std::string(text),
                                       incarnation = node_.incarnation(), &node = node_] {
     if (node.alive() && node.incarnation() == incarnation) {
       done(status, message);
