@@ -11,10 +11,17 @@ namespace cm::cli {
 
 namespace {
 
-constexpr std::size_t kIdMax = 32;
+constexpr std::size_t kIdMax = 32;         // of a broker's id
+constexpr std::size_t kClientIdMax = 256;  // of an id that the sender chose
+
+bool is_client_id_text(std::string_view id) {
+  return std::all_of(id.begin(), id.end(), [](char c) {
+    return protocol::is_base62(std::string_view(&c, 1)) || c == '-' || c == '_' || c == '.' || c == ':';
+  });
+}
 
 int fail_invalid_id(const StatusArguments& arguments, const Context& context, const std::string& code) {
-  const std::string expected = "8 to 32 letters and digits";
+  const std::string expected = "8 to 32 letters and digits, or the id that the message was sent with";
   const std::string reason = "the message id \"" + printable(arguments.id) + "\" cannot be one (" + code + ")";
   if (arguments.json) {
     context.output.json_line(object_of({{"ok", json_bool(false)},
@@ -24,7 +31,7 @@ int fail_invalid_id(const StatusArguments& arguments, const Context& context, co
                                         {"reason", json_text(reason)},
                                         {"expected", json_text(expected)}}));
   }
-  return context.output.fail({ExitCode::kUsage, reason, expected, "copy the id that `claudemesh send --json` printed"});
+  return context.output.fail({ExitCode::kUsage, reason, expected, "copy the id that `claudemesh send` printed"});
 }
 
 int fail_not_found(const StatusArguments& arguments, const Context& context, const ApiReply& reply) {
@@ -40,13 +47,26 @@ int fail_not_found(const StatusArguments& arguments, const Context& context, con
                               "add --mesh SLUG if it was sent on another mesh, or give the whole id"});
 }
 
+// `outbox` is there while no broker has the message.
+std::string state_text(const JsonValue& body, const std::string& delivered_at) {
+  const std::string outbox = text_of(body, "outbox");
+  const std::string error = text_of(body, "lastError");
+  const std::string why = error.empty() ? std::string() : ": " + printable(error);
+  if (outbox == "dead" || outbox == "aborted") {
+    return (outbox == "dead" ? "refused for good" : "given up") + why;
+  }
+  if (!outbox.empty()) {
+    return "waits in the daemon's outbox" + why;
+  }
+  return flag_of(body, "delivered") ? "delivered " + printable(delivered_at) : "held at the broker";
+}
+
 void print_status(const JsonValue& body, const Output& output) {
   const std::string target = text_of(body, "targetSpec");
   output.out << "  " << output.bold(printable(text_of(body, "messageId"))) << " to "
              << printable(target.size() > 20 ? target.substr(0, 16) + "…" : target) << '\n';
   const std::string delivered_at = text_of(body, "deliveredAt");
-  output.out << "  " << (flag_of(body, "delivered") ? "delivered " + printable(delivered_at) : "held at the broker")
-             << '\n';
+  output.out << "  " << state_text(body, delivered_at) << '\n';
   for (const JsonValue& recipient : array_of(body, "recipients")) {
     output.out << "    " << printable(text_of(recipient, "status")) << "  " << printable(text_of(recipient, "name"))
                << output.dim(" " + printable(text_of(recipient, "pubkey").substr(0, 16)) + "…") << '\n';
@@ -59,13 +79,14 @@ std::optional<std::string> message_id_problem(std::string_view id) {
   if (id.empty()) {
     return "missing";
   }
-  if (!protocol::is_base62(id)) {
+  if (!is_client_id_text(id)) {
     return "bad_charset";
   }
   if (id.size() < protocol::kMessageIdPrefixMin) {
     return "too_short";
   }
-  return id.size() > kIdMax ? std::optional<std::string>("too_long") : std::nullopt;
+  return id.size() > (protocol::is_base62(id) ? kIdMax : kClientIdMax) ? std::optional<std::string>("too_long")
+                                                                       : std::nullopt;
 }
 
 int run_message_status(const StatusArguments& arguments, const Context& context) {

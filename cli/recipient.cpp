@@ -24,11 +24,11 @@ bool fits(std::string_view to, RecipientKind kind, const JsonValue& row) {
 Failure nobody_fits(std::string_view to, RecipientKind kind, std::string_view mesh, std::size_t peers) {
   const std::string where = mesh.empty() ? "any mesh" : "mesh \"" + printable(mesh) + "\"";
   const std::string what = kind == RecipientKind::kPrefix ? "peer whose key begins with" : "peer named";
-  return {
-      ExitCode::kFailed,
-      "no " + what + " \"" + printable(to) + "\" on " + where + " (" + std::to_string(peers) + " online)",
-      "a display name, a key, 4 or more characters of a key, @group, #topic or *",
-      "run `claudemesh peer list" + (mesh.empty() ? "" : " --mesh " + std::string(mesh)) + "` to see who is online"};
+  return {ExitCode::kFailed,
+          "no " + what + " \"" + printable(to) + "\" on " + where + " (" + std::to_string(peers) + " online)",
+          "a display name, a key, 4 or more characters of a key, @group, #topic or *",
+          "run `claudemesh peer list" + (mesh.empty() ? "" : " --mesh " + std::string(mesh)) +
+              "` to see who is online" + (mesh.empty() ? ", or add --mesh SLUG for somebody who is not" : "")};
 }
 
 Failure several_fit(std::string_view to, const std::vector<PeerMatch>& matches) {
@@ -93,7 +93,7 @@ std::vector<PeerMatch> match_peers(std::string_view to, RecipientKind kind, cons
 Outcome<Recipient> resolve_recipient(std::string_view to, std::string_view mesh,
                                      const std::optional<std::vector<JsonValue>>& rows) {
   const RecipientKind kind = classify_recipient(to);
-  Recipient recipient{std::string(to), std::string(mesh), {}, std::nullopt};
+  Recipient recipient{std::string(to), std::string(mesh), {}, std::nullopt, std::nullopt};
   if (kind == RecipientKind::kMany) {
     return recipient;
   }
@@ -109,7 +109,7 @@ Outcome<Recipient> resolve_recipient(std::string_view to, std::string_view mesh,
   }
   if (matches.empty()) {
     if (kind != RecipientKind::kKey) {
-      return nobody_fits(to, kind, mesh, rows->size());
+      recipient.stranger = nobody_fits(to, kind, mesh, rows->size());
     }
     recipient.online = false;
     return recipient;

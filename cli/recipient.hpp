@@ -34,8 +34,11 @@ struct Recipient {
   std::string mesh;            // empty: undecided
   std::string name;            // of the matched peer; empty when there was none
   std::optional<bool> online;  // nullopt: unknown, or not one recipient
+  // Nobody who is online fits, and the daemon is asked for `target` as it was typed, because it remembers who was here
+  // before: what to say when it knows nobody either.
+  std::optional<Failure> stranger;
 };
-// `rows` is nullopt when no roster could be had; `mesh` is empty when undecided. Failures: nobody fits, several fit.
+// `rows` is nullopt when no roster could be had; `mesh` is empty when undecided. Failure: several fit.
 Outcome<Recipient> resolve_recipient(std::string_view to, std::string_view mesh,
                                      const std::optional<std::vector<JsonValue>>& rows);
 

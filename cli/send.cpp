@@ -75,6 +75,14 @@ std::string shown_id(const JsonValue& body) {
   return broker_id.empty() ? text_of(body, "client_message_id") : broker_id;
 }
 
+// The daemon remembers members that were here before; when it knows nobody either, the roster's answer says more.
+Failure send_failure(const Recipient& recipient, const ApiReply& reply) {
+  const std::string detail = text_of(reply.body, "detail");
+  const bool unknown = detail.find("\" not found") != std::string::npos ||
+                       detail.find("no peer matching prefix") != std::string::npos || reply.code() == "mesh_required";
+  return recipient.stranger.has_value() && unknown ? *recipient.stranger : send_refused(reply);
+}
+
 int fail_send(const SendArguments& arguments, const Context& context, const Failure& failure) {
   if (arguments.json) {
     context.output.json_line(
@@ -175,7 +183,7 @@ int send_one(const SendArguments& arguments, const Context& context, ApiClient& 
     return fail_send(arguments, context, no_answer(context, reply.error()));
   }
   if (!reply->ok()) {
-    return fail_send(arguments, context, send_refused(*reply));
+    return fail_send(arguments, context, send_failure(sent.recipient, *reply));
   }
   sent.reply = reply->body;
   const double wait_seconds = parse_wait(arguments.wait).value_or(0);
@@ -233,6 +241,9 @@ Failure send_refused(const ApiReply& reply) {
   if (code == "route_failed") {
     return {ExitCode::kFailed, reply.problem(), "a recipient that the daemon can resolve",
             "run `claudemesh peer list` to see who is online"};
+  }
+  if (const std::string said = text_of(reply.body, "detail"); code == "denied_by_hook" && !said.empty()) {
+    return {ExitCode::kFailed, printable(said), {}, {}};  // the hook's own words say what to do
   }
   return refused(reply, "the message");
 }

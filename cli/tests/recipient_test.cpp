@@ -65,11 +65,14 @@ TEST(Recipient, TheSameKeyTwiceIsOnePeer) {
   EXPECT_TRUE(resolve_recipient("ada", "", rows).ok());
 }
 
-TEST(Recipient, NobodyFits) {
+TEST(Recipient, NobodyFitsAndTheDaemonIsAsked) {
   const Outcome<Recipient> found = resolve_recipient("eve", "team", roster());
-  ASSERT_FALSE(found.ok());
-  EXPECT_EQ(found.failure().code, ExitCode::kFailed);
-  EXPECT_NE(found.failure().next.find("peer list --mesh team"), std::string::npos);
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(found->target, "eve");
+  EXPECT_EQ(found->online, false);
+  ASSERT_TRUE(found->stranger.has_value());
+  EXPECT_EQ(found->stranger->code, ExitCode::kFailed);
+  EXPECT_NE(found->stranger->next.find("peer list --mesh team"), std::string::npos);
 }
 
 TEST(Recipient, ADaemonOnlyWhenNoSessionFits) {

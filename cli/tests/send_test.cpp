@@ -81,11 +81,31 @@ TEST_F(Send, TooMuchAndNothingAreRefusedHere) {
   EXPECT_TRUE(daemon->requests("POST /v1/send").empty());
 }
 
-TEST_F(Send, AnUnknownNameIsRefusedWithoutSending) {
+TEST_F(Send, ANameThatNobodyKnowsIsRefused) {
+  daemon->answer("POST /v1/send", 502, R"({"error":"route_failed","detail":"Error: peer \"eve\" not found"})");
   EXPECT_EQ(run_send(arguments("eve"), home.context), 1);
-  EXPECT_TRUE(daemon->requests("POST /v1/send").empty());
   EXPECT_FALSE(flag_of(home.out_json(), "ok"));
+  EXPECT_NE(home.err.str().find("no peer named \"eve\" on mesh \"team\" (1 online)"), std::string::npos);
   test::expect_three_parts(home.err.str());
+}
+
+TEST_F(Send, ANameOfSomebodyWhoIsAwayIsLeftToTheDaemon) {
+  EXPECT_EQ(run_send(arguments("carol"), home.context), 0);
+  ASSERT_EQ(daemon->requests("POST /v1/send").size(), 1u);
+  EXPECT_EQ(text_of(daemon->requests("POST /v1/send")[0].body, "to"), "carol");
+  EXPECT_FALSE(flag_of(home.out_json(), "recipientOnline"));
+}
+
+TEST_F(Send, ANameThatFitsSeveralWhoAreAwayIsRefusedWithTheirKeys) {
+  daemon->answer("POST /v1/send", 502, R"({"error":"route_failed","detail":"Error: several: bob aaaa, bob bbbb"})");
+  EXPECT_EQ(run_send(arguments("carol"), home.context), 1);
+  EXPECT_NE(home.err.str().find("bob aaaa, bob bbbb"), std::string::npos);
+}
+
+TEST_F(Send, AHookSpeaksForItself) {
+  daemon->answer("POST /v1/send", 403, R"({"error":"denied_by_hook","detail":"the word \"secret\" may not leave"})");
+  EXPECT_EQ(run_send(arguments("bob"), home.context), 1);
+  EXPECT_EQ(home.err.str(), "  ✘ the word \"secret\" may not leave\n");
 }
 
 TEST_F(Send, ARefusalOfTheDaemonIsReported) {
@@ -162,6 +182,13 @@ TEST_F(Send, StatusOfAMessage) {
   EXPECT_EQ(text_of(home.out_json(), "messageId"), "AbCdEfGh");
 }
 
+TEST_F(Send, StatusOfAMessageThatIsStillHere) {
+  daemon->answer("GET /v1/messages/8e11200a/status", 200,
+                 R"({"messageId":"8e11200a-1","targetSpec":"bob","delivered":false,"outbox":"pending"})");
+  EXPECT_EQ(run_message_status({.id = "8e11200a", .mesh = "", .json = false, .daemon = {}}, home.context), 0);
+  EXPECT_NE(home.out.str().find("waits in the daemon's outbox"), std::string::npos);
+}
+
 TEST_F(Send, StatusOfAnUnknownMessage) {
   EXPECT_EQ(run_message_status({.id = "AbCdEfGh", .mesh = "", .json = true, .daemon = {}}, home.context), 5);
   EXPECT_EQ(text_of(home.out_json(), "error"), "not_found");
@@ -175,6 +202,7 @@ TEST_F(Send, StatusChecksTheIdFirst) {
   EXPECT_EQ(message_id_problem("abcdefgh/../x"), "bad_charset");
   EXPECT_EQ(message_id_problem(std::string(33, 'a')), "too_long");
   EXPECT_EQ(message_id_problem(std::string(32, 'a')), std::nullopt);
+  EXPECT_EQ(message_id_problem("8e11200a-0000-4000-8000-000000000001"), std::nullopt) << "an id of the sender";
 }
 
 TEST(Wait, Seconds) {
