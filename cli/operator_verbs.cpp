@@ -103,8 +103,15 @@ std::string find_operator_socket(const std::string& chosen, const Environment& e
     return named;
   }
   const std::string own = home + "/.claudemesh/broker/operator.sock";
-  const std::string system = "/run/claudemesh/operator.sock";
-  return ::access(own.c_str(), F_OK) != 0 && ::access(system.c_str(), F_OK) == 0 ? system : own;
+  // Where etc/standalone.toml has it, a socket of the runtime directory, and where etc/broker.toml has it.
+  for (const std::string& socket :
+       {own, home + "/.claudemesh/operator.sock", std::string("/run/claudemesh/operator.sock"),
+        std::string("/var/lib/claudemesh/operator.sock")}) {
+    if (::access(socket.c_str(), F_OK) == 0) {
+      return socket;
+    }
+  }
+  return own;
 }
 
 std::optional<std::int64_t> parse_duration_s(std::string_view text) {

@@ -33,8 +33,8 @@ int run_mesh_revoke(const OperatorArguments& arguments, const Context& context);
 int run_mesh_backup(const OperatorArguments& arguments, const Context& context);
 
 // --- pure parts ---
-// `chosen`, else CLAUDEMESH_OPERATOR_SOCKET, else the first that exists of ~/.claudemesh/broker/operator.sock and
-// /run/claudemesh/operator.sock, else the first of these two.
+// `chosen`, else CLAUDEMESH_OPERATOR_SOCKET, else the first that exists of ~/.claudemesh/broker/operator.sock,
+// ~/.claudemesh/operator.sock, /run/claudemesh/operator.sock and /var/lib/claudemesh/operator.sock, else the first.
 std::string find_operator_socket(const std::string& chosen, const Environment& environment, const std::string& home);
 // "30s", "15m", "12h", "7d", "2w" or plain seconds; nullopt for anything else or what is not 1 s to 365 d.
 std::optional<std::int64_t> parse_duration_s(std::string_view text);

@@ -221,8 +221,8 @@ CLI::App* add_operator_verb(CLI::App* mesh, const char* name, const char* doc, c
                             OperatorVerb function) {
   CLI::App* verb = mesh->add_subcommand(name, doc);
   verb->add_option("--socket", arguments->socket,
-                   "The operator socket; else $CLAUDEMESH_OPERATOR_SOCKET, ~/.claudemesh/broker/operator.sock or "
-                   "/run/claudemesh/operator.sock")
+                   "The operator socket; else $CLAUDEMESH_OPERATOR_SOCKET, else operator.sock in ~/.claudemesh/broker, "
+                   "~/.claudemesh, /run/claudemesh or /var/lib/claudemesh")
       ->type_name("PATH");
   add_json(verb, arguments->json);
   verb->footer(std::string("Example:\n  ") + example);

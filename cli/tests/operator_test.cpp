@@ -22,6 +22,8 @@ TEST(Operator, WhereTheSocketIs) {
   EXPECT_EQ(find_operator_socket("/x", Environment::of({{"CLAUDEMESH_OPERATOR_SOCKET", "/y"}}), home.path()), "/x");
   EXPECT_EQ(find_operator_socket("", Environment::of({{"CLAUDEMESH_OPERATOR_SOCKET", "/y"}}), home.path()), "/y");
   std::filesystem::create_directories(home.path() + "/.claudemesh/broker");
+  test::write_text(home.path() + "/.claudemesh/operator.sock", "");
+  EXPECT_EQ(find_operator_socket("", Environment(), home.path()), home.path() + "/.claudemesh/operator.sock");
   test::write_text(home.path() + "/.claudemesh/broker/operator.sock", "");
   EXPECT_EQ(find_operator_socket("", Environment(), home.path()), home.path() + "/.claudemesh/broker/operator.sock");
 }
