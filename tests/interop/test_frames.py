@@ -305,5 +305,20 @@ class SequenceTest(ConnectedTest):
         self.assert_no_push(self.bob)
 
 
+class AuditFloodTest(ConnectedTest):
+    def test_one_reading_of_the_audit_log_at_a_time(self):
+        """Or a member who asks again and again would keep the store's readers from everybody's messages."""
+        count = 20
+        frames = [build_frame(Opcode.TEXT, json.dumps({"type": "audit_verify", "_reqId": f"v{i}"}).encode("utf-8"))
+                  for i in range(count)]
+        self.alice.socket.send_raw(b"".join(frames))
+        replies = [self.alice.socket.wait_for(lambda f, i=i: f.get("_reqId") == f"v{i}") for i in range(count)]
+        refused = [reply for reply in replies if reply["type"] == "error"]
+        self.assertEqual(replies[0]["type"], "audit_verify_result")
+        self.assertTrue(refused, "all were read at once")
+        self.assertEqual({reply["code"] for reply in refused}, {"audit_verify_error"})
+        self.assertEqual(self.alice.request("audit_verify")["type"], "audit_verify_result")
+
+
 if __name__ == "__main__":
     unittest.main()

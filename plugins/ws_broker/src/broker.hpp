@@ -3,6 +3,7 @@
 
 #include <claudemesh/cpp/http.hpp>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -81,6 +82,13 @@ class Broker final : public ConnectionOwner {
   // Mesh and key of the members that are being enrolled.
   std::set<std::string>& joins_in_flight() noexcept { return joins_in_flight_; }
 
+  // Meshes whose audit log is being read. One reading per mesh, and one at a time in all: see answer_from_store.
+  struct AuditReads {
+    std::set<std::string> meshes;
+    std::deque<std::function<void()>> waiting;
+  };
+  AuditReads& audit_reads() noexcept { return audit_reads_; }
+
   std::set<std::string>& slugs_in_flight() noexcept { return slugs_in_flight_; }
   // Mesh, role and expiry of the invites that are being stored.
   std::set<std::string>& invites_in_flight() noexcept { return invites_in_flight_; }
@@ -136,6 +144,7 @@ class Broker final : public ConnectionOwner {
   std::vector<std::unique_ptr<Connection>> graveyard_;   // closed inside one of their own calls
   std::uint64_t next_connection_ = 1;
   std::set<std::string> joins_in_flight_;
+  AuditReads audit_reads_;
   std::set<std::string> slugs_in_flight_;
   std::set<std::string> invites_in_flight_;
 

@@ -60,22 +60,45 @@ std::string verify_result(const AuditVerdict& verdict, const JsonValue& frame) {
   return out;
 }
 
-// Reads with `read` after everything that was to be written is written; the reply keeps its place.
+void end_audit_read(Broker& broker, const std::string& mesh_id) {
+  Broker::AuditReads& reads = broker.audit_reads();
+  reads.meshes.erase(mesh_id);
+  reads.waiting.pop_front();
+  if (!reads.waiting.empty()) {
+    const std::function<void()> next = reads.waiting.front();
+    next();
+  }
+}
+
+// Reads with `read` after everything that was to be written is written; the reply keeps its place. An audit log may be
+// long: read more than one at a time, and a member who asks again and again would keep the store's readers from the
+// messages of all meshes.
 void answer_from_store(Broker& broker, Connection& connection, const JsonValue& frame, std::string_view error_code,
                        SqlWork read, std::function<std::string()> reply) {
+  Broker::AuditReads& reads = broker.audit_reads();
+  const std::string mesh_id = connection.presence->mesh->id;
+  if (!reads.meshes.insert(mesh_id).second) {
+    connection.reply(error_frame(error_code, "the audit log is being read for another request; ask again after it",
+                                 request_id(frame)));
+    return;
+  }
   const Connection::Ticket ticket = connection.reserve();
   const std::uint64_t number = connection.number();
-  broker.writes().flush([&broker, number, ticket, frame, error_code, read = std::move(read),
-                         reply = std::move(reply)]() mutable {
-    broker.context().storage.read(
-        std::move(read), [&broker, number, ticket, frame, error_code, reply = std::move(reply)](Status status) {
-          if (Connection* waiting = broker.find_connection(number)) {
-            waiting->answer(
-                ticket,
-                status.ok() ? reply() : error_frame(error_code, "the audit log cannot be read now", request_id(frame)));
-          }
-        });
+  const auto answered = [&broker, number, ticket, frame, error_code, mesh_id, reply = std::move(reply)](Status status) {
+    if (Connection* waiting = broker.find_connection(number)) {
+      waiting->answer(ticket, status.ok()
+                                  ? reply()
+                                  : error_frame(error_code, "the audit log cannot be read now", request_id(frame)));
+    }
+    end_audit_read(broker, mesh_id);
+  };
+  reads.waiting.emplace_back([&broker, read = std::move(read), answered] {
+    broker.writes().flush([&broker, read, answered] { broker.context().storage.read(read, answered); });
   });
+  if (reads.waiting.size() == 1) {
+    const std::function<void()> first = reads.waiting.front();
+    first();
+  }
 }
 
 }  // namespace
