@@ -35,6 +35,7 @@ struct Problem {
 // [host]
 struct HostSettings {
   std::uint32_t threads = 1;  // loops
+  std::uint32_t workers = 4;  // threads of the shared worker pool
   std::filesystem::path data_dir;
   std::vector<std::filesystem::path> plugin_path;
   std::uint64_t start_timeout_ms = 0;

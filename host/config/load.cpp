@@ -93,8 +93,8 @@ class Loader {
   void read_host(const TomlNode& root) {
     HostSettings& host = config_.host;
     host.options = read_section(root, "host", {});
-    host.threads =
-        static_cast<std::uint32_t>(host.options.get_int("threads").ok() ? *host.options.get_int("threads") : 1);
+    host.threads = number(host.options, "threads", host.threads);
+    host.workers = number(host.options, "workers", host.workers);
     host.data_dir = text_or_empty(host.options, "data_dir");
     data_dir_ = host.data_dir;
     if (const auto folders = host.options.get_list("plugin_path")) {
@@ -104,6 +104,11 @@ class Loader {
     host.drain_timeout_ms = duration(host.options, "drain_timeout");
     const auto safe_mode = host.options.get_bool("safe_mode");
     host.safe_mode = request_.safe_mode || (safe_mode.ok() && *safe_mode);
+  }
+
+  static std::uint32_t number(const ValidatedOptions& values, std::string_view option, std::uint32_t otherwise) {
+    const auto value = values.get_int(option);
+    return value ? static_cast<std::uint32_t>(*value) : otherwise;
   }
 
   static std::uint64_t duration(const ValidatedOptions& values, std::string_view option) {

@@ -26,7 +26,7 @@ Services& make_services(const config::HostConfig& config, HostOptions& options) 
   // Never destroyed: instances, which are immortal, refer to their services.
   static auto& all = *std::make_unique<std::vector<std::unique_ptr<Services>>>().release();
   auto services = std::make_unique<Services>(sink_of(config, options), static_cast<LogFormat>(config.log.format),
-                                             static_cast<LogLevel>(config.log.level_of("host")), kWorkerThreads);
+                                             static_cast<LogLevel>(config.log.level_of("host")), config.host.workers);
   const std::lock_guard lock(mutex);
   all.push_back(std::move(services));
   return *all.back();

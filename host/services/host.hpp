@@ -28,8 +28,6 @@ namespace cm::host {
 
 class OpsServer;
 
-inline constexpr std::uint32_t kWorkerThreads = 4;  // of the shared pool
-
 // Which loop each instance gets: explicit indexes first, then group by group on the loop with the fewest instances.
 // `pinned` are loops of running instances, which cannot move. Pure.
 std::map<std::string, std::uint32_t> plan_loops(const config::HostConfig& config,

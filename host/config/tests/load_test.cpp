@@ -18,6 +18,7 @@ TEST(ConfigLoad, FillsDefaults) {
   const LoadReport report = load_text("[plugins.every]\n");
   ASSERT_TRUE(report.config) << all_text(report);
   EXPECT_EQ(report.config->host.threads, 1U);
+  EXPECT_EQ(report.config->host.workers, 4U);
   EXPECT_EQ(report.config->host.data_dir, "/home/someone/.local/share/claudemesh");
   EXPECT_EQ(report.config->host.drain_timeout_ms, 10'000U);
   ASSERT_THAT(report.config->instances, SizeIs(1));
@@ -252,7 +253,8 @@ TEST(ConfigLoad, SkipsDisabledInstancesUnlooked) {
 
 TEST(ConfigInclude, LaterKeysWinWithANote) {
   const TemporaryFolder folder;
-  folder.write("common.toml", "[host]\nthreads = 2\n[plugins.every]\ncount = 4\nfile_name = \"here.db\"\n");
+  folder.write("common.toml",
+               "[host]\nthreads = 2\nworkers = 9\n[plugins.every]\ncount = 4\nfile_name = \"here.db\"\n");
   const auto main_file = folder.write("main.toml", "include = [\"common.toml\"]\n[plugins.every]\ncount = 5\n");
   FakeSource source;
   LoadRequest request;
@@ -260,12 +262,13 @@ TEST(ConfigInclude, LaterKeysWinWithANote) {
   const LoadReport report = load_config_report(request, test_environment(), source);
   ASSERT_TRUE(report.config) << all_text(report);
   EXPECT_EQ(report.config->host.threads, 2U);
+  EXPECT_EQ(report.config->host.workers, 9U);
   const ValidatedOptions& options = report.config->instances.at(0).options;
   EXPECT_EQ(*options.get_int("count"), 5);
   EXPECT_EQ(*options.get_text("file_name"), (folder.path() / "here.db").string());
   ASSERT_THAT(report.config->warnings, SizeIs(1));
   EXPECT_THAT(report.config->warnings[0].text, HasSubstr("plugins.every.count replaces the value from"));
-  EXPECT_THAT(report.config->warnings[0].text, HasSubstr("common.toml:4:1"));
+  EXPECT_THAT(report.config->warnings[0].text, HasSubstr("common.toml:5:1"));
 }
 
 TEST(ConfigInclude, FindsCircles) {
