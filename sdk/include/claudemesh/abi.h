@@ -1,8 +1,8 @@
 /* Base types of the claudemesh plugin ABI: numbers, text, handles, status codes. C11 and C++20, freestanding.
  *
  * Vocabulary. *Host*: the program that loads plugins. *Plugin*: one shared library. *Instance*: one configured use of a
- * plugin. *Table*: a struct of function pointers whose first member is its own size in bytes. Tables are append-only: an
- * older table is a strict prefix of a newer one, and a function must only be called when `size` covers it
+ * plugin. *Table*: a struct of function pointers whose first member is its own size in bytes. Tables are append-only:
+ * an older table is a strict prefix of a newer one, and a function must only be called when `size` covers it
  * (CM_HAS_FUNCTION).
  *
  * Thread tags, stated at each function:

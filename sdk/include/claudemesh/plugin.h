@@ -38,7 +38,7 @@ typedef struct cm_instance_table_v1 {
   cm_status (*configure)(cm_instance* self) CM_NOEXCEPT;
   /* Begins to work. CM_DEFER: the ticket is completed later, at the latest by the host's start deadline. [loop] */
   cm_status (*start)(cm_instance* self, cm_handle ticket) CM_NOEXCEPT;
-  /* Takes no new work and finishes what is in flight, until `deadline_ms` milliseconds from now. May CM_DEFER. [loop] */
+  /* Takes no new work and finishes what is in flight, until `deadline_ms` ms from now. May CM_DEFER. [loop] */
   cm_status (*drain)(cm_instance* self, cm_handle ticket, uint64_t deadline_ms) CM_NOEXCEPT;
   /* Releases timers, listeners, connections. After the return nothing of the plugin may run but destroy. [loop] */
   void (*stop)(cm_instance* self) CM_NOEXCEPT;
@@ -62,7 +62,7 @@ typedef struct cm_factory_v1 {
   uint32_t size;
   uint32_t reserved;
   /* Makes an instance. `host` stays valid until destroy. Stores the object and its table. [loop] */
-  cm_status (*create)(const cm_host* host, cm_instance** out_instance, const cm_instance_table_v1** out_table) CM_NOEXCEPT;
+  cm_status (*create)(const cm_host* host, cm_instance** out_self, const cm_instance_table_v1** out_table) CM_NOEXCEPT;
 } cm_factory_v1;
 
 /* --- the one exported symbol -------------------------------------------------------------------------------- */
@@ -93,9 +93,9 @@ extern CM_EXPORT const cm_plugin_entry_v1 cm_plugin_entry;
 
 /* --- the manifest ------------------------------------------------------------------------------------------- */
 
-/* The manifest is UTF-8 JSON in an ELF note (section .note.claudemesh, owner "claudemesh", type 1), so that the host can
- * read it without loading the library. The build helper `cm_add_plugin` writes it from a plugin.toml; a plugin built
- * by hand uses the macro. Members (all but the first four optional):
+/* The manifest is UTF-8 JSON in an ELF note (section .note.claudemesh, owner "claudemesh", type 1), so that the host
+ * can read it without loading the library. The build helper `cm_add_plugin` writes it from a plugin.toml; a plugin
+ * built by hand uses the macro. Members (all but the first four optional):
  *   id           reverse domain, "org.example.hello"
  *   name         what a TOML file says in `use`: [a-z][a-z0-9_]*
  *   version      "1.4.0"
@@ -107,9 +107,9 @@ extern CM_EXPORT const cm_plugin_entry_v1 cm_plugin_entry;
  *   provides     extensions it offers: ["cm.hook/1"]
  *   platform     "linux-x86_64"
  *   build_id     text
- *   options      the configuration schema: [{"name","type","default","min","max","choices","unit","secret","reloadable",
- *                "required","alias","deprecated","extension","doc"}]; types: bool int float string duration size path
- *                address secret list plugin choice
+ *   options      the configuration schema: [{"name","type","default","min","max","choices","unit","secret",
+ *                "reloadable","required","alias","deprecated","extension","doc"}]; types: bool int float string
+ *                duration size path address secret list plugin choice
  *   config_schema_hash  sha256 of the canonical JSON of `options`, lower-case hex
  */
 #define CM_MANIFEST_NOTE_TYPE 1u

@@ -1,8 +1,8 @@
 /* cm.hook/1: code that sees, changes, delays or refuses what another plugin is about to do. Provided by hook plugins.
  *
- * Hooks run in ascending `order`. CONTINUE hands the event to the next hook; REPLACE does so with a new payload; DENY ends
- * the chain: nothing happens and the cause gets the text; DEFER answers later through `finish` until the deadline. A
- * guard fails closed (an error or a missed deadline is DENY), an observer fails open (it is CONTINUE). */
+ * Hooks run in ascending `order`. CONTINUE hands the event to the next hook; REPLACE does so with a new payload; DENY
+ * ends the chain: nothing happens and the cause gets the text; DEFER answers later through `finish` until the deadline.
+ * A guard fails closed (an error or a missed deadline is DENY), an observer fails open (it is CONTINUE). */
 #ifndef CLAUDEMESH_EXT_HOOK_H
 #define CLAUDEMESH_EXT_HOOK_H
 
@@ -23,7 +23,7 @@ extern "C" {
 #define CM_HOOK_GUARD UINT32_C(1)
 
 /* `point` says what is about to happen; a hook ignores points that it does not know by answering CONTINUE:
- *   broker.accept     {"mesh","sender","target","priority","bytes"}: a message before it is stored; payload = ciphertext
+ *   broker.accept     {"mesh","sender","target","priority","bytes"}: a message before it is stored; payload: ciphertext
  *   daemon.send       {"mesh","to","priority"}: a message before it is sealed; payload = the text
  *   daemon.received   {"mesh","from","name","id"}: a message after it is durable in the inbox; payload = the text */
 typedef struct cm_hook_event {

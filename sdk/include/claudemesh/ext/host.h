@@ -104,7 +104,7 @@ typedef struct cm_metrics_v1 {
   uint32_t size;
   uint32_t reserved;
   /* Defines one series; only while configuring (CM_DENIED later). `name` [a-z_:][a-z0-9_:]*; `labels` as Prometheus
-   * writes them without braces, for example `reason="rate_limit"`, or empty. The host adds plugin="<instance>". [loop] */
+   * writes them without braces, like `reason="rate_limit"`, or empty. The host adds plugin="<instance>". [loop] */
   cm_status (*define)(cm_handle self, uint32_t kind, cm_text_pview name, cm_text_pview labels, cm_text_pview help,
                       uint32_t* out_metric) CM_NOEXCEPT;
   void (*add)(cm_handle self, uint32_t metric, int64_t amount) CM_NOEXCEPT;      /* counter, gauge. [any] */
@@ -150,9 +150,9 @@ typedef struct cm_worker_v1 {
 #define CM_CONFIG_CANDIDATE UINT32_C(1) /* the new values, between reload_prepare and reload_finish */
 
 /* The host has checked names, types, ranges and choices against the manifest, filled defaults and replaced
- * ${VARIABLES}; asking for an undeclared option or for the wrong type is CM_INVALID. An optional option that has neither
- * value nor default is CM_GONE. Durations are milliseconds, sizes are bytes. Text stays valid until destroy or, for the
- * candidate, until reload_finish. [loop] */
+ * ${VARIABLES}; asking for an undeclared option or for the wrong type is CM_INVALID. An optional option that has
+ * neither value nor default is CM_GONE. Durations are milliseconds, sizes are bytes. Text stays valid until destroy or,
+ * for the candidate, until reload_finish. [loop] */
 typedef struct cm_config_v1 {
   uint32_t size;
   uint32_t reserved;

@@ -73,9 +73,9 @@ typedef struct cm_http_server_v1 {
   cm_status (*fallback)(cm_handle self, cm_handle listener, cm_http_handler handler, void* user) CM_NOEXCEPT;
   cm_status (*close)(cm_handle self, cm_handle listener) CM_NOEXCEPT; /* no new connections, ends the others. [loop] */
 
-  cm_text_hview (*header)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT; /* empty if absent. [loop] */
-  cm_text_hview (*path_parameter)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT; /* decoded. [loop] */
-  /* Decoded value of a query parameter; `present` may be null. [loop] */
+  cm_text_hview (*header)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT; /* or empty. [loop] */
+  cm_text_hview (*path_parameter)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT; /* [loop] */
+  /* Decoded, like a parameter of the path; `present` may be null. [loop] */
   cm_text_hview (*query_parameter)(cm_handle self, cm_handle request, cm_text_pview name, bool* present) CM_NOEXCEPT;
 
   cm_status (*respond)(cm_handle self, cm_handle request, uint32_t status, const cm_http_header* headers,

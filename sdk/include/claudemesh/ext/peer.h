@@ -27,10 +27,10 @@ typedef void (*cm_peer_event)(void* user, cm_text_hview kind, cm_text_hview json
 
 typedef struct cm_peer_v1 {
   uint32_t size;
-  uint32_t reserved;
-  cm_status (*send)(void* instance, const cm_peer_message* message, cm_peer_sent sent, void* user) CM_NOEXCEPT; /* [loop] */
-  cm_status (*subscribe)(void* instance, cm_peer_event event, void* user, cm_handle* out_subscription) CM_NOEXCEPT; /* [loop] */
-  void (*unsubscribe)(void* instance, cm_handle subscription) CM_NOEXCEPT; /* [loop] */
+  uint32_t reserved; /* the functions: [loop] */
+  cm_status (*send)(void* instance, const cm_peer_message* message, cm_peer_sent sent, void* user) CM_NOEXCEPT;
+  cm_status (*subscribe)(void* instance, cm_peer_event event, void* user, cm_handle* out_subscription) CM_NOEXCEPT;
+  void (*unsubscribe)(void* instance, cm_handle subscription) CM_NOEXCEPT;
 } cm_peer_v1;
 
 #ifdef __cplusplus

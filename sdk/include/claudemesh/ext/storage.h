@@ -1,8 +1,8 @@
 /* cm.storage/1: a transaction runner over prepared SQL, offered by storage plugins (one instance is one database).
  *
  * Durability: `done` of a submitted work is called only after the transaction that contains the work is on stable
- * storage (for SQLite: WAL, synchronous=FULL, after the commit's fsync). Works of several submits may share one commit; a work
- * that fails is rolled back alone (savepoint), the others go on. Works run in the order of their submits.
+ * storage (for SQLite: WAL, synchronous=FULL, after the commit's fsync). Works of several submits may share one commit;
+ * a work that fails is rolled back alone (savepoint), the others go on. Works run in the order of their submits.
  *
  * In this table the provider is the storage plugin: `_hview` is its memory, `_pview` the caller's. `caller` is the
  * caller's cm_host.self: answers are posted to that instance's loop. */

@@ -123,9 +123,9 @@ typedef struct cm_transport_v1 {
   /* Confirms that a message is durable here; the other side may forget it. [loop] */
   cm_status (*acknowledge)(void* instance, cm_handle link, cm_text_pview message_id,
                            cm_text_pview client_message_id) CM_NOEXCEPT;
-  /* A request of the wire protocol: `json` is an object with "type" and without "_reqId"; the reply is the frame with the
-   * same "_reqId", whatever its type. CM_BUSY status in the callback: timed out. With a null callback the request is sent
-   * without waiting for a reply. [loop] */
+  /* A request of the wire protocol: `json` is an object with "type" and without "_reqId"; the reply is the frame with
+   * the same "_reqId", whatever its type. CM_BUSY status in the callback: timed out. With a null callback the request
+   * is sent without waiting for a reply. [loop] */
   cm_status (*request)(void* instance, cm_handle link, cm_text_pview json, uint64_t timeout_ms,
                        cm_reply_callback callback, void* user) CM_NOEXCEPT;
 } cm_transport_v1;

@@ -1,6 +1,6 @@
-/* cm.websocket/1: WebSocket connections, accepted from an HTTP request or opened to a URL. One text or binary message is
- * one payload; all messages that one read completed arrive in one callback, and all sends of one turn of the loop leave
- * in one write. */
+/* cm.websocket/1: WebSocket connections, accepted from an HTTP request or opened to a URL. One text or binary message
+ * is one payload; all messages that one read completed arrive in one callback, and all sends of one turn of the loop
+ * leave in one write. */
 #ifndef CLAUDEMESH_EXT_WEBSOCKET_H
 #define CLAUDEMESH_EXT_WEBSOCKET_H
 
@@ -66,8 +66,8 @@ typedef struct cm_websocket_v1 {
   cm_status (*ping)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* empty payload. [loop] */
   /* Sends what is queued and a close frame; `closed` follows. Reason up to 123 bytes. [loop] */
   cm_status (*close)(cm_handle self, cm_handle socket, uint32_t code, cm_text_pview reason) CM_NOEXCEPT;
-  /* Drops the connection at once, without a close frame. The handle is stale at return and NO callback follows, so that an
-   * owner may be destroyed right after. [loop] */
+  /* Drops the connection at once, without a close frame. The handle is stale at return and NO callback follows, so that
+   * an owner may be destroyed right after. [loop] */
   cm_status (*terminate)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
   uint64_t (*buffered_bytes)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* [loop] */
 } cm_websocket_v1;
