@@ -14,7 +14,7 @@ namespace cm::net {
 
 // What a route looks like and how it is compared.
 enum class RouteKind {
-  kPattern,    // "/v1/inbox/:id", "/files/*rest": the path, segment by segment; the query is not looked at
+  kPattern,    // "/v1/items/:id", "/files/*rest": the path, segment by segment; the query is not looked at
   kRawTarget,  // exactly these bytes of the raw request target, query included: "/health?x" is not "/health"
 };
 
