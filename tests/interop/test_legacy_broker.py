@@ -167,11 +167,16 @@ class LegacyTest(unittest.TestCase):
             return len(found) == rows and all(row["delivered_at"] for row in found)
         wait_until(settled, DEADLINE_S, f"the confirmation of {rows} rows of {client_id}")
 
+    def until_claims_end(self):
+        def ended():
+            return all(0 < row["claim_expires_at"] < meshclient.now_ms() for row in self.broker.rows())
+        wait_until(ended, DEADLINE_S, "the end of the claims")
+
 
 class LegacyBrokerItself(LegacyTest):
     """The fixture is what it says, judged by the independent client of 1.37.0."""
 
-    broker_options = ("--burst", "4")
+    broker_options = ("--burst", "4", "--claim-ms", "1500")
 
     def client(self, name, online=True):
         state = self.broker.state()
@@ -216,11 +221,20 @@ class LegacyBrokerItself(LegacyTest):
         alice.send(bob.routing_key, "not confirmed")
         bob.wait_push("not confirmed")
         bob.close()
-        again = MeshClient(bob.mesh, bob.member)
+        early = self.again(bob)
+        early.fence()
+        self.assertEqual(early.take_pushes(), [], "the row is claimed")
+        early.close()
+        self.until_claims_end()
+        late = self.again(bob)
+        # No round trip in between: what is here now came before hello_ack.
+        self.assertEqual([late.read(push) for push in late.take_pushes()], ["not confirmed"])
+
+    def again(self, client):
+        again = MeshClient(client.mesh, client.member)
         self.addCleanup(again.close)
         again.hello()
-        again.fence()
-        self.assertEqual(again.take_pushes(), [], "the row is claimed for 30 s")
+        return again
 
 
 class DegradedMesh(LegacyTest):
@@ -411,6 +425,27 @@ class Absence(LegacyTest):
 
     def alone(self):
         return all(peer["displayName"] != "bob" for peer in self.alice.peers())
+
+
+class Lease(LegacyTest):
+    """What is sent to a member that has just gone is accepted, claimed for nobody, and pushed before its hello_ack."""
+
+    broker_options = ("--claim-ms", "100")
+
+    def test_accepted_while_away(self):
+        alice, bob = self.started("alice", "bob")
+        self.assertEqual(bob.stop(), 0)
+        client_id = self.send(alice, bob.pubkey, "into the lease")
+        wait_until(lambda: self.broker.rows(client_id), DEADLINE_S, "the row")
+        wait_until(lambda: alice.outbox()["pending"] == 0, DEADLINE_S, "the acceptance")
+        self.until_claims_end()
+        bob.start()
+        self.until_linked(bob)
+        self.assert_arrives(bob, "into the lease")
+        self.until_settled(client_id, 1)
+        # As a second presence of its member it would lose this to the lease, which claims and cannot deliver.
+        self.send(alice, bob.pubkey, "after the return")
+        self.assert_arrives(bob, "after the return")
 
 
 class Required(LegacyTest):
