@@ -43,8 +43,11 @@ if(CM_SANITIZE)
   add_link_options(-fsanitize=${CM_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     # `function` compares C++ spellings of types: a C plugin has no noexcept, so each call over the ABI would be reported.
-    # The indicators would be second exported symbols of a plugin that is built without our version script.
-    add_compile_options("$<$<COMPILE_LANGUAGE:C>:-fno-sanitize=function;-fno-sanitize-address-use-odr-indicator>")
+    add_compile_options($<$<COMPILE_LANGUAGE:C>:-fno-sanitize=function>)
+    if(CM_SANITIZE MATCHES "address")
+      # The indicators would be second exported symbols of a plugin that is built without our version script.
+      add_compile_options($<$<COMPILE_LANGUAGE:C>:-fno-sanitize-address-use-odr-indicator>)
+    endif()
   endif()
   # A sanitized shared library takes the runtime's symbols from the executable.
   set(CM_PLUGIN_UNDEFINED_OK ON)
