@@ -1,6 +1,7 @@
 """What users do all day: join, write, read, and the machines fail meanwhile."""
 import json
 import os
+import re
 import signal
 import stat
 
@@ -152,13 +153,16 @@ class Failures(Case):
         slug = self.world.mesh()
         alice, bob = self.world.members(slug, "alice", "bob")
         key = bob.key(slug)
+        alice.run("send", "--wait", "bob", "hello")
         self.assertTrue(bob.down()["stopped"])
         sent = alice.run("send", "--wait=1", "--json", key, "for later").json()
         self.assertEqual(sent["delivery"], "accepted", sent)
         self.world.broker.kill()
         self.world.broker.start()
+        # The new broker has not seen bob yet; alice's daemon has.
+        self.assertFalse(alice.run("send", "--json", "bob", "by name").json()["recipientOnline"])
         bob.up()
-        bob.receives("for later")
+        bob.receives("hello", "for later", "by name")
 
     def test_the_daemon_is_killed_and_started_again(self):
         slug = self.world.mesh()
@@ -175,8 +179,13 @@ class Failures(Case):
             self.assertEqual(home.run("daemon", "up", "--json").json()["ok"], True)
             self.assertNotEqual(home.daemon_pid(), pid)
         self.assertEqual(bob.bodies(), ["kept"])
+        printed = alice.run("send", "bob", "by name").out
+        shown = re.search(r"\(([0-9a-f]{8})\)", printed)
+        self.assertIsNotNone(shown, printed)
+        self.assertIn("waits in the daemon's outbox", alice.run("message", "status", shown.group(1)).out)
         self.world.broker.start()
-        bob.receives("kept", "in the outbox")
+        bob.receives("kept", "in the outbox", "by name")
+        wait_until(lambda: "delivered" in alice.run("message", "status", shown.group(1)).out, "its delivery")
 
     def test_the_broker_ends_in_order(self):
         self.assertEqual(self.world.broker.stop(), 0)

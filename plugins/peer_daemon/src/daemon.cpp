@@ -382,9 +382,13 @@ void Daemon::link_changed(IdentityLinks& links, std::size_t transport) {
 void Daemon::peer_came(std::string_view slug) {
   drain_.peer_came(slug);
   changed_meshes_.emplace(slug);
-  if (!learn_timer_.active()) {
-    learn_timer_.start_ms(kLearnPeersMs, [this] { learn_peers(); });
+  if (learn_timer_.active()) {
+    return;
   }
+  const std::uint64_t now_us = host().monotonic_us();
+  const std::uint64_t due_us = std::max(now_us + kLearnDelayMs * 1000, learn_not_before_us_);
+  learn_not_before_us_ = due_us + kLearnIntervalMs * 1000;
+  learn_timer_.start(due_us - now_us, 0, [this] { learn_peers(); });
 }
 
 // Asks who is there, so that their names are known when they are not.

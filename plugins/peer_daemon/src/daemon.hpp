@@ -27,7 +27,9 @@
 namespace cm::daemon {
 
 inline constexpr std::uint64_t kPruneMs = 3'600'000;
-inline constexpr std::uint64_t kLearnPeersMs = 30'000;  // after somebody came; many that come together are one question
+// After somebody came we ask who is there: soon, but not more often than this, however many come.
+inline constexpr std::uint64_t kLearnDelayMs = 1'000;
+inline constexpr std::uint64_t kLearnIntervalMs = 30'000;
 inline constexpr std::int64_t kMaxAgeCapMs = 30LL * 24 * 3'600'000;  // specification v0.9.0 section 4.9
 
 // How long an undelivered message is kept, given what the broker said of its memory: no longer than the broker can
@@ -107,6 +109,7 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   Membership membership_;
   Timer prune_timer_;
   Timer learn_timer_;
+  std::uint64_t learn_not_before_us_ = 0;
   std::set<std::string, std::less<>> changed_meshes_;  // somebody came since their peers were listed
   Timer reaper_timer_;
   Timer drain_deadline_;

@@ -116,7 +116,7 @@ TEST_F(NamesTest, SendersAndListsThatOthersAskedForAreRemembered) {
   EXPECT_EQ(target_of("c1") + target_of("c2"), bob_key_ + kCarol);
 }
 
-TEST_F(NamesTest, WhoeverJoinsLaterIsLearntOnce) {
+TEST_F(NamesTest, WhoeverJoinsLaterIsLearntButNotOneByOne) {
   learn({});
   TestPush joined;
   joined.subtype = "system";
@@ -125,9 +125,15 @@ TEST_F(NamesTest, WhoeverJoinsLaterIsLearntOnce) {
   joined.deliver(link());
   joined.deliver(link());
   EXPECT_TRUE(link().requests.empty());
-  host_.run_for_ms(kLearnPeersMs + 1);
+  host_.run_for_ms(kLearnDelayMs + 1);
   ASSERT_EQ(link().requests.size(), 1U);
   link().reply_last(list_of({row("Bob", bob_key_, bob_key_)}));
+  joined.deliver(link());
+  host_.run_for_ms(kLearnIntervalMs - 1'000);
+  EXPECT_TRUE(link().requests.empty());
+  host_.run_for_ms(2'000);
+  ASSERT_EQ(link().requests.size(), 1U);
+  link().reply_last(list_of({}));
   lose_the_broker();
   EXPECT_EQ(send("Bob", "hello", "c1").status, 202U);
 }
