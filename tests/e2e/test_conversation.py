@@ -4,9 +4,10 @@ import os
 import re
 import signal
 import stat
+import subprocess
 
 from e2e_case import Case
-from world import wait_until
+from world import SOURCES, free_port, read, wait_until
 
 
 class Conversation(Case):
@@ -191,3 +192,29 @@ class Failures(Case):
         self.assertEqual(self.world.broker.stop(), 0)
         self.assertFalse(os.path.lexists(self.world.broker.socket), "the operator socket stays behind")
         self.world.broker.start()
+
+
+class Standalone(Case):
+    """A broker and a daemon in one process (etc/standalone.toml)."""
+
+    needs_broker = False
+
+    def test_it_serves_and_ends_without_complaint(self):
+        home = self.world.home("both")
+        config, log = (os.path.join(self.world.folder, name) for name in ("standalone.toml", "standalone.log"))
+        address, socket = f"127.0.0.1:{free_port()}", os.path.join(home.config_dir, "operator.sock")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f'include = ["{SOURCES}/etc/standalone.toml"]\n[plugins.broker]\nlisten = "{address}"\n'
+                       f'operator_socket = "{socket}"\npublic_url = "ws://{address}/ws"\n')
+        with open(log, "ab") as file:
+            child = subprocess.Popen([self.world.binary, "run", config], stdin=subprocess.DEVNULL, stdout=file,
+                                     stderr=file, env=home.environment)
+        self.addCleanup(lambda: child.poll() is None and child.kill())
+        wait_until(lambda: home.run("daemon", "status", code=None).code == 0, "the daemon")
+        home.run("mesh", "create", "Both", "--slug", "both", "--socket", socket)
+        home.join(home.run("mesh", "invite", "both", "--socket", socket, "--json").json()["token"], "me")
+        wait_until(home.linked, "the link to the broker in the same process")
+        child.terminate()
+        self.assertEqual(child.wait(20), 0)
+        # The daemon answers the broker's close frame at once: what its end writes meets a store that is ending too.
+        self.assertNotIn(" error ", read(log))
