@@ -408,7 +408,9 @@ TEST_P(StorageWriter, DrainFinishesWhatWasAcceptedAndRefusesTheRest) {
   EXPECT_EQ(code, ErrorCode::kGone);
   EXPECT_EQ(std::filesystem::file_size(folder_.file("mesh.db-wal")), 0U) << "the log was not copied";
   store_.stop();
-  EXPECT_FALSE(std::filesystem::exists(folder_.file("mesh.db-wal")));
+  // Whichever connection closes last removes the log; a reader may not, and leaves it empty.
+  const auto log = folder_.file("mesh.db-wal");
+  EXPECT_TRUE(!std::filesystem::exists(log) || std::filesystem::file_size(log) == 0);
 }
 
 TEST_P(StorageWriter, StopAnswersWhatNeverRan) {
