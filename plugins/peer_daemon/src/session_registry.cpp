@@ -20,9 +20,12 @@ std::string text_of(const JsonValue& object, std::string_view key) {
   return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
 }
 
+// 0 for what is absent, no number, or too large to be exact: no pid and no time is.
 std::int64_t number_of(const JsonValue& object, std::string_view key) {
+  constexpr double kExactMax = 9007199254740991.0;  // 2^53 - 1
   const JsonValue* value = object.find(key);
-  return value != nullptr && value->as_number() != nullptr ? static_cast<std::int64_t>(*value->as_number()) : 0;
+  const double* number = value == nullptr ? nullptr : value->as_number();
+  return number != nullptr && *number >= -kExactMax && *number <= kExactMax ? static_cast<std::int64_t>(*number) : 0;
 }
 
 std::vector<std::string> texts_of(const JsonValue& object, std::string_view key) {

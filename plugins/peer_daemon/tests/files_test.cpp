@@ -198,6 +198,10 @@ TEST(Sessions, RegistrationTextsAndSecrets) {
   EXPECT_EQ(error(""), "missing body");
   EXPECT_EQ(error("{}"), "token must be 64 hex chars");
   EXPECT_EQ(error(R"({"token":")" + std::string(64, 'a') + "\"}"), "session_id, mesh, display_name, pid all required");
+  // A number that no process id can be is as good as none.
+  EXPECT_EQ(error(R"({"token":")" + std::string(64, 'a') +
+                  R"(","session_id":"s","mesh":"m","display_name":"d","pid":1e300})"),
+            "session_id, mesh, display_name, pid all required");
   const protocol::KeyPair pair = pair_of(6);
   const std::string body = R"({"token":")" + std::string(64, 'a') +
                            R"(","session_id":"s","mesh":"m","display_name":"d","pid":5,"groups":["@g:lead","h"],)"
