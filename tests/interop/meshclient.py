@@ -64,7 +64,7 @@ class Session:
     session_id: str
     name: str
     pid: int
-    cwd: str = "/work/project"
+    cwd: str = "/home/someone/project"
 
     @staticmethod
     def launch(member, name=None, keys=None):
