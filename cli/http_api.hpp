@@ -42,7 +42,8 @@ class ApiClient {
   Status events(std::string_view target, const std::function<bool(const net::SseEvent&)>& on_event,
                 const std::atomic<bool>* stop);
 
-  static constexpr std::uint64_t kTimeoutMs = 10'000;
+  // More than the daemon takes to say that a broker is away: 8 s for its first attempt to connect, 5 s for a reply.
+  static constexpr std::uint64_t kTimeoutMs = 15'000;
   static constexpr std::uint64_t kConnectTimeoutMs = 5'000;
   static constexpr std::size_t kResponseBytesMax = 64 * 1024 * 1024;  // 1,000 messages of 64 KiB
 

@@ -66,6 +66,28 @@ struct Gathering {
   std::string first_error;
 };
 
+// What was said to several meshes without waiting for replies.
+struct Announcement {
+  std::string applied;  // JSON
+  std::vector<std::string> reached;
+  std::size_t waiting = 0;
+};
+
+ApiAnswer answer_announcement(const Announcement& announcement) {
+  if (announcement.reached.empty()) {
+    return unreachable("nothing was applied: no broker is connected; try again when one is");
+  }
+  std::vector<std::string> names = announcement.reached;
+  std::sort(names.begin(), names.end());
+  JsonArray meshes;
+  for (const std::string& name : names) {
+    meshes.add_text(name);
+  }
+  return {
+      200,
+      JsonObject().boolean("ok", true).raw("applied", announcement.applied).raw("meshes", meshes.finish()).finish()};
+}
+
 }  // namespace
 
 std::vector<std::string> LocalApi::context_meshes(const ApiCall& call) {
@@ -292,11 +314,13 @@ void LocalApi::write_state(const ApiCall& call) {
                                 .text("key", key)
                                 .raw("value", value == nullptr ? "null" : protocol::to_json(*value))
                                 .finish();
-  if (!mesh->links().notify(frame)) {
-    call.answer(unreachable("the state was not written: the broker is not connected; try again when it is"));
-    return;
-  }
-  call.answer({200, JsonObject().boolean("ok", true).text("key", key).text("mesh", mesh->slug()).finish()});
+  mesh->links().notify({frame}, [call, key, slug = mesh->slug()](bool sent) {
+    if (!sent) {
+      call.answer(unreachable("the state was not written: the broker is not connected; try again when it is"));
+      return;
+    }
+    call.answer({200, JsonObject().boolean("ok", true).text("key", key).text("mesh", slug).finish()});
+  });
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------
@@ -444,27 +468,27 @@ void LocalApi::set_profile(const ApiCall& call) {
   if (has_profile) {
     frames.push_back(profile.finish());
   }
-  JsonArray reached;
-  std::size_t count = 0;
+  auto announcement = std::make_shared<Announcement>();
+  announcement->applied = applied.finish();
+  announcement->waiting = slugs.size();
+  if (slugs.empty()) {
+    call.answer(answer_announcement(*announcement));
+    return;
+  }
   for (const std::string& slug : slugs) {
     // A session speaks of its own presence, not of the member's.
     SessionPresence* presence =
         call.caller.mesh == slug ? parts_.membership->presence(slug, call.caller.session_pubkey) : nullptr;
     IdentityLinks& links = presence != nullptr ? presence->links() : parts_.membership->find(slug)->links();
-    const bool sent =
-        std::all_of(frames.begin(), frames.end(), [&links](const std::string& frame) { return links.notify(frame); });
-    if (sent) {
-      reached.add_text(slug);
-      ++count;
-    }
+    links.notify(frames, [call, announcement, slug](bool sent) {
+      if (sent) {
+        announcement->reached.push_back(slug);
+      }
+      if (--announcement->waiting == 0) {
+        call.answer(answer_announcement(*announcement));
+      }
+    });
   }
-  if (count == 0) {
-    call.answer(unreachable("nothing was applied: no broker is connected; try again when one is"));
-    return;
-  }
-  call.answer(
-      {200,
-       JsonObject().boolean("ok", true).raw("applied", applied.finish()).raw("meshes", reached.finish()).finish()});
 }
 
 }  // namespace cm::daemon

@@ -67,7 +67,8 @@ IdentityLinks::IdentityLinks(const HostApi& host, const std::vector<Transport>& 
       owner_(owner),
       lane_(std::move(lane)),
       member_key_(member_key),
-      session_key_(session_key) {
+      session_key_(session_key),
+      first_attempt_timer_(host) {
   for (std::size_t i = 0; i < transports.size(); ++i) {
     slots_.push_back(std::make_unique<Slot>(Slot{this, i, CM_NO_HANDLE, {}}));
     slots_.back()->status.since_ms = host.unix_ms();
@@ -95,6 +96,10 @@ void IdentityLinks::open(const LinkIdentity& identity) {
   raw.pid = identity.pid;
   for (const auto& slot : slots_) {
     open_slot(*slot, raw);
+  }
+  first_attempt_ = !slots_.empty() && primary_status().state == CM_LINK_CONNECTING;
+  if (first_attempt_) {
+    first_attempt_timer_.start_ms(kFirstAttemptMs, [this] { end_first_attempt(); });
   }
 }
 
@@ -127,6 +132,7 @@ void IdentityLinks::close() {
     slot->handle = CM_NO_HANDLE;
     slot->status.state = CM_LINK_CLOSED;
   }
+  end_first_attempt();
   for (auto& [key, pending] : std::exchange(requests_, {})) {
     pending->reply(make_error(ErrorCode::kGone, "the link was closed before the reply"));
   }
@@ -172,10 +178,40 @@ void IdentityLinks::acknowledge(std::size_t transport, std::string_view message_
                          to_pview(client_message_id));
 }
 
-void IdentityLinks::request(std::string_view json, std::uint64_t timeout_ms, Reply reply) {
+void IdentityLinks::after_first_attempt(std::function<void()> then) {
+  if (first_attempt_ && parked_.size() < kParkedRequestsMax) {
+    parked_.push_back(std::move(then));
+    return;
+  }
+  then();
+}
+
+void IdentityLinks::end_first_attempt() {
+  first_attempt_ = false;
+  first_attempt_timer_.cancel();
+  for (const std::function<void()>& then : std::exchange(parked_, {})) {
+    then();
+  }
+}
+
+Error IdentityLinks::not_connected() const {
+  const std::string reason = slots_.empty() ? "no transport is configured"
+                             : primary_status().state == CM_LINK_CONNECTING
+                                 ? "it has not answered since the link was opened"
+                                 : primary_status().reason;
+  return make_error(ErrorCode::kGone, "the broker of mesh " + lane_.mesh + " is not connected" +
+                                          (reason.empty() ? "" : " (" + reason + ")") +
+                                          "; look at GET /v1/health, and try again when the link is open");
+}
+
+void IdentityLinks::request(std::string json, std::uint64_t timeout_ms, Reply reply) {
+  after_first_attempt(
+      [this, json = std::move(json), timeout_ms, reply = std::move(reply)] { request_now(json, timeout_ms, reply); });
+}
+
+void IdentityLinks::request_now(std::string_view json, std::uint64_t timeout_ms, Reply reply) {
   if (slots_.empty() || !is_open(primary_) || !transports_[primary_].extension) {
-    reply(make_error(ErrorCode::kGone,
-                     "the broker of mesh " + lane_.mesh + " is not connected; look at GET /v1/health for the reason"));
+    reply(not_connected());
     return;
   }
   auto pending = std::make_unique<PendingRequest>(PendingRequest{this, std::move(reply)});
@@ -192,7 +228,13 @@ void IdentityLinks::request(std::string_view json, std::uint64_t timeout_ms, Rep
   }
 }
 
-bool IdentityLinks::notify(std::string_view json) {
+void IdentityLinks::notify(std::vector<std::string> frames, Sent sent) {
+  after_first_attempt([this, frames = std::move(frames), sent = std::move(sent)] {
+    sent(std::all_of(frames.begin(), frames.end(), [this](const std::string& frame) { return notify_now(frame); }));
+  });
+}
+
+bool IdentityLinks::notify_now(std::string_view json) {
   if (slots_.empty() || !is_open(primary_) || !transports_[primary_].extension) {
     return false;
   }
@@ -226,6 +268,9 @@ void IdentityLinks::on_state(void* user, cm_handle link, std::uint32_t state, cm
   slot->status.state = state;
   read_detail(slot->status, to_view(detail));
   slot->links->owner_.link_changed(*slot->links, slot->transport);
+  if (slot->transport == slot->links->primary_ && state != CM_LINK_CONNECTING) {
+    slot->links->end_first_attempt();
+  }
 }
 
 void IdentityLinks::on_inbound(void* user, cm_handle link, const cm_inbound* messages, std::uint64_t count) noexcept {

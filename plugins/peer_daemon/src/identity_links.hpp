@@ -19,6 +19,12 @@
 
 namespace cm::daemon {
 
+// How long after `open` a request waits for the outcome of the first attempt to connect: the bounds of a hello (5 s)
+// and of a negotiation (3 s) together.
+inline constexpr std::uint64_t kFirstAttemptMs = 8'000;
+// Requests of one identity that wait so; more are answered as if the attempt had failed.
+inline constexpr std::size_t kParkedRequestsMax = 1'024;
+
 // A transport plugin in the order of the configuration.
 struct Transport {
   std::string instance_name;
@@ -104,11 +110,13 @@ class IdentityLinks {
 
   cm_status send(std::size_t transport, const std::vector<cm_outbound>& messages, std::uint64_t* out_taken);
   void acknowledge(std::size_t transport, std::string_view message_id, std::string_view client_message_id);
-  // The reply frame as text. kGone: not connected; kBusy: timed out; kIo: the connection broke.
+  // The reply frame as text. kGone: not connected; kBusy: timed out; kIo: the connection broke. Who asks a daemon that
+  // started a moment ago waits for the first attempt to connect, kFirstAttemptMs at most: only then is the broker away.
   using Reply = std::function<void(Result<std::string>)>;
-  void request(std::string_view json, std::uint64_t timeout_ms, Reply reply);
-  // Without a reply. False when it could not be sent.
-  bool notify(std::string_view json);
+  void request(std::string json, std::uint64_t timeout_ms, Reply reply);
+  // All frames in their order, without replies; waits like `request`. False when not all could be sent.
+  using Sent = std::function<void(bool sent)>;
+  void notify(std::vector<std::string> frames, Sent sent);
 
  private:
   struct Slot {
@@ -130,6 +138,12 @@ class IdentityLinks {
   static void on_reply(void* user, cm_status status, cm_text_hview text) noexcept;
 
   void open_slot(Slot& slot, const cm_link_identity& identity);
+  // Now, or when the first attempt of the broker's link has ended.
+  void after_first_attempt(std::function<void()> then);
+  void end_first_attempt();
+  void request_now(std::string_view json, std::uint64_t timeout_ms, Reply reply);
+  bool notify_now(std::string_view json);
+  Error not_connected() const;
 
   const HostApi& host_;
   const std::vector<Transport>& transports_;
@@ -140,6 +154,9 @@ class IdentityLinks {
   std::size_t primary_ = 0;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::unordered_map<PendingRequest*, std::unique_ptr<PendingRequest>> requests_;
+  bool first_attempt_ = false;  // it goes on
+  std::vector<std::function<void()>> parked_;
+  Timer first_attempt_timer_;
 };
 
 }  // namespace cm::daemon

@@ -103,13 +103,80 @@ TEST_F(DaemonTest, GuardAndUnknownRoutes) {
 TEST_F(DaemonTest, PeersOfAllMeshesAndSilenceIsNoEmptyList) {
   write_config({"alpha", "beta"});
   ASSERT_EQ(start_daemon(), CM_OK);
-  EXPECT_EQ(ask("GET", "/v1/peers").text("error"), "broker_unreachable");
+  link("alpha").state(CM_LINK_RECONNECTING);
+  link("beta").state(CM_LINK_RECONNECTING, R"({"reason":"connection refused"})");
+  const Answer refused = ask("GET", "/v1/peers");
+  EXPECT_EQ(refused.text("error"), "broker_unreachable");
+  EXPECT_NE(refused.text("detail").find("connection refused"), std::string::npos) << refused.body;
   link("alpha").state(CM_LINK_OPEN);
   const auto answer = call("GET", "/v1/peers");
   host_.run_for_ms(1);
   link("alpha").reply_last(R"({"type":"peers_list","peers":[{"pubkey":"k","displayName":"bob","cwd":"/x"}]})");
   EXPECT_EQ(answer->body,
             R"({"peers":[{"pubkey":"k","displayName":"bob","cwd":"/x","mesh":"alpha"}],"unreachable":["beta"]})");
+}
+
+// Whoever starts the daemon and asks at once must not be told that the broker is away: nobody has tried yet.
+TEST_F(DaemonTest, RequestsWaitForTheFirstAttemptToConnect) {
+  write_config({"alpha"});
+  ASSERT_EQ(start_daemon(), CM_OK);
+  const std::vector<std::shared_ptr<testing::FakeAnswer>> reads = {
+      call("GET", "/v1/peers"),       call("GET", "/v1/messages/abcdefgh12345678/status"),
+      call("GET", "/v1/state?key=k"), call("GET", "/v1/state"),
+      call("GET", "/v1/memory?q=x"),  call("GET", "/v1/skills"),
+      call("GET", "/v1/skills/s"),    call("POST", "/v1/memory", R"({"content":"c"})"),
+      call("DELETE", "/v1/memory/m")};
+  const auto wrote = call("POST", "/v1/state", R"({"key":"k","value":1})");
+  const auto profile = call("POST", "/v1/profile", R"({"summary":"s","visible":true})");
+  const auto sent = call("POST", "/v1/send", send_body("bob", "hi", "c1"));
+  host_.run_for_ms(100);
+  for (const auto& answer : reads) {
+    EXPECT_FALSE(answer->done) << answer->body;
+  }
+  EXPECT_FALSE(wrote->done || profile->done || sent->done);
+  link().state(CM_LINK_OPEN);
+  host_.run_for_ms(1);
+  EXPECT_EQ(wrote->status, 200U) << wrote->body;
+  EXPECT_EQ(profile->body, R"({"ok":true,"applied":["summary","visible"],"meshes":["alpha"]})");
+  EXPECT_EQ(link().requests.size(), reads.size() + 4) << "one state, two of the profile, one list for the send";
+}
+
+TEST_F(DaemonTest, RequestsAreRefusedWhenTheFirstAttemptFails) {
+  write_config({"alpha"});
+  ASSERT_EQ(start_daemon(), CM_OK);
+  const auto peers = call("GET", "/v1/peers");
+  const auto wrote = call("POST", "/v1/state", R"({"key":"k","value":1})");
+  host_.run_for_ms(100);
+  EXPECT_FALSE(peers->done || wrote->done);
+  link().state(CM_LINK_RECONNECTING, R"({"reason":"connection refused"})");
+  host_.run_for_ms(1);
+  EXPECT_EQ(peers->status, 502U);
+  EXPECT_NE(peers->body.find("connection refused"), std::string::npos) << peers->body;
+  EXPECT_EQ(wrote->status, 502U);
+}
+
+TEST_F(DaemonTest, RequestsWaitForTheFirstAttemptOnlySoLong) {
+  write_config({"alpha"});
+  ASSERT_EQ(start_daemon(), CM_OK);
+  const auto peers = call("GET", "/v1/peers");
+  const auto wrote = call("POST", "/v1/state", R"({"key":"k","value":1})");
+  host_.run_for_ms(kFirstAttemptMs - 100);
+  EXPECT_FALSE(peers->done || wrote->done);
+  host_.run_for_ms(101);
+  EXPECT_EQ(peers->status, 502U) << peers->body;
+  EXPECT_EQ(wrote->status, 502U) << wrote->body;
+  EXPECT_EQ(ask("GET", "/v1/peers").status, 502U) << "the time counts from the opening of the link";
+}
+
+TEST_F(DaemonTest, WaitingRequestsAreAnsweredWhenTheirMeshGoes) {
+  write_config({"alpha", "beta"});
+  ASSERT_EQ(start_daemon(), CM_OK);
+  const auto state = call("GET", "/v1/state?key=k&mesh=alpha");
+  host_.run_for_ms(1);
+  EXPECT_FALSE(state->done);
+  write_config({"beta"});
+  EXPECT_EQ(ask("POST", "/v1/meshes/reload").status, 200U);
+  EXPECT_EQ(state->status, 502U) << state->body;
 }
 
 TEST_F(DaemonTest, MessageStatusPassesThrough) {
