@@ -9,7 +9,8 @@
 namespace cm::protocol {
 namespace {
 
-static_assert(kBoxNonceBytes == crypto_box_NONCEBYTES && kBoxNonceBytes == crypto_secretbox_NONCEBYTES);
+static_assert(kBoxNonceBytes == crypto_box_NONCEBYTES);
+static_assert(kBoxNonceBytes == crypto_secretbox_NONCEBYTES);
 static_assert(kBoxMacBytes == crypto_box_MACBYTES);
 static_assert(crypto_box_BEFORENMBYTES == 32);
 
