@@ -239,14 +239,16 @@ int vfs_shm_lock(sqlite3_file* file, int offset, int count, int flags) {
   SharedState& shared = *state.shared;
   const bool lock = (flags & SQLITE_SHM_LOCK) != 0;
   const bool exclusive = (flags & SQLITE_SHM_EXCLUSIVE) != 0;
-  for (auto i = static_cast<std::size_t>(offset); lock && i < static_cast<std::size_t>(offset + count); ++i) {
+  const auto first = static_cast<std::size_t>(offset);
+  const std::size_t end = first + static_cast<std::size_t>(count);
+  for (std::size_t i = first; lock && i < end; ++i) {
     const bool other_exclusive = shared.shm_exclusive[i] != nullptr && shared.shm_exclusive[i] != &state;
     const int other_shared = shared.shm_shared[i] - (state.holds_shared[i] ? 1 : 0);
     if (other_exclusive || (exclusive && other_shared > 0)) {
       return SQLITE_BUSY;
     }
   }
-  for (auto i = static_cast<std::size_t>(offset); i < static_cast<std::size_t>(offset + count); ++i) {
+  for (std::size_t i = first; i < end; ++i) {
     if (exclusive) {
       shared.shm_exclusive[i] = lock ? &state : nullptr;
     } else if (state.holds_shared[i] != lock) {
