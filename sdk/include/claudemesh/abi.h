@@ -52,22 +52,25 @@ typedef uint32_t cm_status;
 typedef uint64_t cm_handle;
 #define CM_NO_HANDLE UINT64_C(0)
 
-/* Bytes and UTF-8 text. Text is not zero-terminated unless a function says so. `data` may be null when size is 0. */
+/* Bytes of the provider. `data` may be null when `size`, in bytes, is 0. */
 typedef struct cm_bytes_hview {
   const uint8_t* data;
   uint64_t size;
 } cm_bytes_hview;
 
+/* Bytes of the caller. `data` may be null when `size`, in bytes, is 0. */
 typedef struct cm_bytes_pview {
   const uint8_t* data;
   uint64_t size;
 } cm_bytes_pview;
 
+/* UTF-8 text of the provider; not zero-terminated unless a function says so. `size` in bytes. */
 typedef struct cm_text_hview {
   const char* data;
   uint64_t size;
 } cm_text_hview;
 
+/* UTF-8 text of the caller; need not be zero-terminated. `size` in bytes. */
 typedef struct cm_text_pview {
   const char* data;
   uint64_t size;
@@ -81,7 +84,8 @@ typedef struct cm_hbuf {
   uint64_t size;
 } cm_hbuf;
 
-/* A callback into the plugin: `user` belongs to the plugin and is handed back untouched. */
+/* A callback into the plugin: `user` belongs to the plugin and is handed back untouched. [loop], unless the function
+ * that takes it says otherwise: a job of cm.worker/1 runs on a [worker] thread. */
 typedef void (*cm_callback)(void* user) CM_NOEXCEPT;
 
 /* True when the table behind `table` (not null) is new enough to contain `function`. */

@@ -10,7 +10,8 @@ extern "C" {
 
 /* --- the host as an instance sees it ------------------------------------------------------------------------ */
 
-/* Given to `create` and valid until `destroy` returns. `self` names the instance in every host function. */
+/* Given to `create` and valid until `destroy` returns. `self` names the instance in every host function.
+ * Since ABI 1.0. */
 typedef struct cm_host {
   uint32_t size;
   uint32_t abi_version; /* the version that `init` picked */
@@ -27,10 +28,10 @@ typedef struct cm_host {
 
 /* --- an instance -------------------------------------------------------------------------------------------- */
 
-typedef struct cm_instance cm_instance; /* the plugin's own object */
+typedef struct cm_instance cm_instance; /* the plugin's own object; the host never looks into it */
 
 /* Life cycle: created, configured, started, draining, stopped, destroyed; no step is skipped, except that a failed or
- * never started instance goes straight to destroy. Configuration is read through cm.config/1. */
+ * never started instance goes straight to destroy. Configuration is read through cm.config/1. Since ABI 1.0. */
 typedef struct cm_instance_table_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -58,6 +59,7 @@ typedef struct cm_instance_table_v1 {
 
 #define CM_FACTORY_ID "cm.factory/1"
 
+/* Makes instances; what get_factory(CM_FACTORY_ID) answers. Static memory of the plugin. Since ABI 1.0. */
 typedef struct cm_factory_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -69,6 +71,7 @@ typedef struct cm_factory_v1 {
 
 #define CM_PLUGIN_MAGIC UINT64_C(0x31304d4353554c43) /* "CLUSCM01", little endian */
 
+/* The type of the exported symbol: constant, static memory of the plugin. Since ABI 1.0. */
 typedef struct cm_plugin_entry_v1 {
   uint64_t magic;
   uint32_t size;
@@ -79,7 +82,8 @@ typedef struct cm_plugin_entry_v1 {
   cm_status (*init)(const uint32_t* offered_versions, uint32_t offered_count, uint32_t* out_picked) CM_NOEXCEPT;
   /* Called once before the process ends, after the last destroy. May be null. [control] */
   void (*deinit)(void) CM_NOEXCEPT;
-  const void* (*get_factory)(const char* factory_id)CM_NOEXCEPT; /* [control] */
+  /* The table of a factory by id (zero-terminated), or null when it is not known. Static memory. [control] */
+  const void* (*get_factory)(const char* factory_id)CM_NOEXCEPT;
 } cm_plugin_entry_v1;
 
 #if defined(__GNUC__)

@@ -35,7 +35,8 @@ typedef struct cm_hook_event {
   cm_bytes_hview payload;
 } cm_hook_event;
 
-/* Given to the hook so that it can answer: valid until invoke returns, except `finish`, valid until the deadline. */
+/* Given to the hook so that it can answer: valid until invoke returns, except `finish`, valid until the deadline.
+ * Since ABI 1.0. */
 typedef struct cm_hook_reply {
   uint32_t size;
   uint32_t reserved;
@@ -46,12 +47,14 @@ typedef struct cm_hook_reply {
   cm_status (*finish)(void* context, cm_handle ticket, uint32_t result, cm_bytes_pview payload) CM_NOEXCEPT;
 } cm_hook_reply;
 
+/* What a hook plugin offers as cm.hook/1. Memory of the plugin, valid until its destroy. Since ABI 1.0. */
 typedef struct cm_hook_v1 {
   uint32_t size;
   uint32_t kind;       /* CM_HOOK_OBSERVER or CM_HOOK_GUARD */
   int32_t order;       /* ascending; ties by instance name */
   uint32_t timeout_ms; /* for DEFER; 0 means 5,000 */
-  uint32_t (*invoke)(void* instance, const cm_hook_event* event, const cm_hook_reply* reply) CM_NOEXCEPT; /* [loop] */
+  /* Looks at one event and answers CM_HOOK_*; any other number counts as a defect and is judged by `kind`. [loop] */
+  uint32_t (*invoke)(void* instance, const cm_hook_event* event, const cm_hook_reply* reply) CM_NOEXCEPT;
 } cm_hook_v1;
 
 #ifdef __cplusplus

@@ -12,13 +12,16 @@ extern "C" {
 /* --- cm.buffer/1: reference-counted bytes ------------------------------------------------------------------- */
 #define CM_BUFFER_ID "cm.buffer/1"
 
+/* Counts references to bytes of the host. Since ABI 1.0. */
 typedef struct cm_buffer_v1 {
   uint32_t size;
   uint32_t reserved;
   /* A new buffer with one reference, filled from `bytes` (the only copy in its life). CM_BUSY over the limit. [any] */
   cm_status (*create)(cm_handle self, cm_bytes_pview bytes, cm_hbuf* out_buffer) CM_NOEXCEPT;
-  void (*retain)(cm_handle self, cm_handle buffer) CM_NOEXCEPT;  /* [any] */
-  void (*release)(cm_handle self, cm_handle buffer) CM_NOEXCEPT; /* [any] */
+  /* Takes one more reference. A stale or forged handle is ignored. [any] */
+  void (*retain)(cm_handle self, cm_handle buffer) CM_NOEXCEPT;
+  /* Gives one reference back; the last one frees the bytes. [any] */
+  void (*release)(cm_handle self, cm_handle buffer) CM_NOEXCEPT;
 } cm_buffer_v1;
 
 /* --- cm.log/1 ------------------------------------------------------------------------------------------------ */
@@ -32,23 +35,27 @@ typedef struct cm_buffer_v1 {
 #define CM_LOG_HOST_MISBEHAVING UINT32_C(6)   /* the host broke the contract */
 #define CM_LOG_PLUGIN_MISBEHAVING UINT32_C(7) /* another plugin broke the contract */
 
+/* One named value beside a message. */
 typedef struct cm_log_field {
   cm_text_pview key;
   cm_text_pview value;
 } cm_log_field;
 
+/* Writes lines to the log of the host. Since ABI 1.0. */
 typedef struct cm_log_v1 {
   uint32_t size;
   uint32_t reserved;
   /* Never put a secret in a message or field. The host adds time, level and the instance's name. [any] */
   void (*write)(cm_handle self, uint32_t level, cm_text_pview message, const cm_log_field* fields,
                 uint64_t field_count) CM_NOEXCEPT;
-  bool (*enabled)(cm_handle self, uint32_t level) CM_NOEXCEPT; /* [any] */
+  /* Would a line of this level be written now? Saves building what nobody reads. [any] */
+  bool (*enabled)(cm_handle self, uint32_t level) CM_NOEXCEPT;
 } cm_log_v1;
 
 /* --- cm.loop/1 ----------------------------------------------------------------------------------------------- */
 #define CM_LOOP_ID "cm.loop/1"
 
+/* The way to a loop from anywhere. Since ABI 1.0. */
 typedef struct cm_loop_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -64,6 +71,7 @@ typedef struct cm_loop_v1 {
 /* --- cm.timer/1 ---------------------------------------------------------------------------------------------- */
 #define CM_TIMER_ID "cm.timer/1"
 
+/* Calls later and periodic calls. Since ABI 1.0. */
 typedef struct cm_timer_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -78,6 +86,7 @@ typedef struct cm_timer_v1 {
 /* --- cm.clock/1 ---------------------------------------------------------------------------------------------- */
 #define CM_CLOCK_ID "cm.clock/1"
 
+/* Time; virtual in the deterministic host. Since ABI 1.0. */
 typedef struct cm_clock_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -88,10 +97,12 @@ typedef struct cm_clock_v1 {
 /* --- cm.random/1 --------------------------------------------------------------------------------------------- */
 #define CM_RANDOM_ID "cm.random/1"
 
+/* Random bytes; of a seed in the deterministic host. Since ABI 1.0. */
 typedef struct cm_random_v1 {
   uint32_t size;
   uint32_t reserved;
-  void (*fill)(cm_handle self, uint8_t* bytes, uint64_t count) CM_NOEXCEPT; /* cryptographic. [any] */
+  /* Fills `count` bytes of the caller from the cryptographic generator of the system. [any] */
+  void (*fill)(cm_handle self, uint8_t* bytes, uint64_t count) CM_NOEXCEPT;
 } cm_random_v1;
 
 /* --- cm.metrics/1 -------------------------------------------------------------------------------------------- */
@@ -100,6 +111,7 @@ typedef struct cm_random_v1 {
 #define CM_METRIC_GAUGE UINT32_C(2)
 #define CM_METRIC_HISTOGRAM UINT32_C(3) /* of microseconds or bytes, buckets are powers of two */
 
+/* Series of numbers for the metrics page. Since ABI 1.0. */
 typedef struct cm_metrics_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -115,8 +127,10 @@ typedef struct cm_metrics_v1 {
 /* --- cm.events/1: small notices between the plugins of one host ---------------------------------------------- */
 #define CM_EVENTS_ID "cm.events/1"
 
+/* One event. The texts are valid until it returns. [loop] */
 typedef void (*cm_event_callback)(void* user, cm_text_hview topic, cm_text_hview json) CM_NOEXCEPT;
 
+/* Publishes and receives events inside one host. Since ABI 1.0. */
 typedef struct cm_events_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -125,13 +139,15 @@ typedef struct cm_events_v1 {
   /* `topic` exact, or a prefix that ends with '*'. [loop] */
   cm_status (*subscribe)(cm_handle self, cm_text_pview topic, cm_event_callback callback, void* user,
                          cm_handle* out_subscription) CM_NOEXCEPT;
-  cm_status (*unsubscribe)(cm_handle self, cm_handle subscription) CM_NOEXCEPT; /* [loop] */
+  /* After the return the callback will not be called. CM_GONE: the handle is stale. [loop] */
+  cm_status (*unsubscribe)(cm_handle self, cm_handle subscription) CM_NOEXCEPT;
 } cm_events_v1;
 
 /* --- cm.worker/1: where blocking work goes ------------------------------------------------------------------- */
 #define CM_WORKER_ID "cm.worker/1"
 #define CM_WORKER_POOL CM_NO_HANDLE /* the shared pool: jobs of one instance may run at the same time */
 
+/* Runs what blocks on threads of the host. Since ABI 1.0. */
 typedef struct cm_worker_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -152,17 +168,24 @@ typedef struct cm_worker_v1 {
 /* The host has checked names, types, ranges and choices against the manifest, filled defaults and replaced
  * ${VARIABLES}; asking for an undeclared option or for the wrong type is CM_INVALID. An optional option that has
  * neither value nor default is CM_GONE. Durations are milliseconds, sizes are bytes. Text stays valid until destroy or,
- * for the candidate, until reload_finish. [loop] */
+ * for the candidate, until reload_finish. Every function takes `which`: CM_CONFIG_ACTIVE or CM_CONFIG_CANDIDATE
+ * (CM_INVALID outside of a reload). Since ABI 1.0. */
 typedef struct cm_config_v1 {
   uint32_t size;
   uint32_t reserved;
-  cm_text_hview (*instance_name)(cm_handle self) CM_NOEXCEPT; /* NAME of [plugins.NAME] */
+  /* NAME of [plugins.NAME]. [loop] */
+  cm_text_hview (*instance_name)(cm_handle self) CM_NOEXCEPT;
+  /* An option of type bool. [loop] */
   cm_status (*get_bool)(cm_handle self, uint32_t which, cm_text_pview option, bool* out) CM_NOEXCEPT;
+  /* int as it stands, duration in milliseconds, size in bytes. [loop] */
   cm_status (*get_int)(cm_handle self, uint32_t which, cm_text_pview option, int64_t* out) CM_NOEXCEPT;
+  /* An option of type float. [loop] */
   cm_status (*get_float)(cm_handle self, uint32_t which, cm_text_pview option, double* out) CM_NOEXCEPT;
-  /* string, path, address, secret, choice, plugin */
+  /* string, path (absolute), address, secret, choice, plugin. [loop] */
   cm_status (*get_text)(cm_handle self, uint32_t which, cm_text_pview option, cm_text_hview* out) CM_NOEXCEPT;
+  /* How many elements an option of type list has. [loop] */
   cm_status (*list_size)(cm_handle self, uint32_t which, cm_text_pview option, uint64_t* out) CM_NOEXCEPT;
+  /* One element, counted from 0; CM_INVALID behind the end. [loop] */
   cm_status (*list_text)(cm_handle self, uint32_t which, cm_text_pview option, uint64_t index,
                          cm_text_hview* out) CM_NOEXCEPT;
 } cm_config_v1;
@@ -170,13 +193,15 @@ typedef struct cm_config_v1 {
 /* --- cm.registry/1: extensions of other plugins --------------------------------------------------------------- */
 #define CM_REGISTRY_ID "cm.registry/1"
 
+/* An extension of another instance, as acquire answers it. */
 typedef struct cm_extension {
   void* instance;    /* first argument of the table's functions */
   const void* table; /* begins with its size; the functions of a table tell their thread tags */
   cm_handle provider; /* cm_host.self of the providing instance */
-  cm_handle reference;
+  cm_handle reference; /* for release */
 } cm_extension;
 
+/* Finds extensions of other instances and counts who uses them. Since ABI 1.0. */
 typedef struct cm_registry_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -185,7 +210,8 @@ typedef struct cm_registry_v1 {
    * stays usable until release, or until `going_away` has returned. [loop] */
   cm_status (*acquire)(cm_handle self, cm_text_pview instance_name, cm_text_pview extension_id, cm_callback going_away,
                        void* user, cm_extension* out) CM_NOEXCEPT;
-  void (*release)(cm_handle self, cm_handle reference) CM_NOEXCEPT; /* [loop] */
+  /* Gives the extension back. Nothing of it may be called afterwards; a stale reference is ignored. [loop] */
+  void (*release)(cm_handle self, cm_handle reference) CM_NOEXCEPT;
 } cm_registry_v1;
 
 #ifdef __cplusplus

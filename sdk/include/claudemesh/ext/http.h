@@ -9,6 +9,7 @@
 extern "C" {
 #endif
 
+/* One header of a request or a response that the plugin sends. */
 typedef struct cm_http_header {
   cm_text_pview name;
   cm_text_pview value;
@@ -50,14 +51,16 @@ typedef struct cm_http_request_info {
 #define CM_HTTP_UNIX UINT32_C(2)
 
 /* Called on the instance's loop; `request` must be answered by exactly one of respond, stream_begin or a WebSocket
- * upgrade, now or later. A request that is not answered within 120 s gets 503 and counts as misbehaviour. */
+ * upgrade, now or later. A request that is not answered within 120 s gets 503 and counts as misbehaviour. [loop] */
 typedef void (*cm_http_handler)(void* user, cm_handle request, const cm_http_request_info* info) CM_NOEXCEPT;
 
 /* A stream's peer went away, or the stream can take bytes again. */
 #define CM_HTTP_STREAM_CLOSED UINT32_C(1)
 #define CM_HTTP_STREAM_DRAINED UINT32_C(2)
+/* Tells one of CM_HTTP_STREAM_*; after CLOSED the request is stale and nothing follows. [loop] */
 typedef void (*cm_http_stream_callback)(void* user, cm_handle request, uint32_t what) CM_NOEXCEPT;
 
+/* Listens and answers. Since ABI 1.0. */
 typedef struct cm_http_server_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -71,26 +74,34 @@ typedef struct cm_http_server_v1 {
                      cm_http_handler handler, void* user) CM_NOEXCEPT;
   /* Answer for paths without a route. [loop] */
   cm_status (*fallback)(cm_handle self, cm_handle listener, cm_http_handler handler, void* user) CM_NOEXCEPT;
-  cm_status (*close)(cm_handle self, cm_handle listener) CM_NOEXCEPT; /* no new connections, ends the others. [loop] */
+  /* Takes no new connections and ends the others. CM_GONE: the handle is stale. [loop] */
+  cm_status (*close)(cm_handle self, cm_handle listener) CM_NOEXCEPT;
 
-  cm_text_hview (*header)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT; /* or empty. [loop] */
-  cm_text_hview (*path_parameter)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT; /* [loop] */
-  /* Decoded, like a parameter of the path; `present` may be null. [loop] */
+  /* The value of a header, whatever the case of its name; empty when there is none. Lives as long as the request.
+   * [loop] */
+  cm_text_hview (*header)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT;
+  /* The part of the path that ":name" or "*name" of the route took, decoded; empty when there is none. [loop] */
+  cm_text_hview (*path_parameter)(cm_handle self, cm_handle request, cm_text_pview name) CM_NOEXCEPT;
+  /* Decoded, like a parameter of the path. `present` may be null; it tells an empty value from none. [loop] */
   cm_text_hview (*query_parameter)(cm_handle self, cm_handle request, cm_text_pview name, bool* present) CM_NOEXCEPT;
 
+  /* The whole answer; copied. The handle is stale afterwards. CM_GONE: answered before, or the peer went away.
+   * CM_INVALID: a header that could not be sent as it is. [loop] */
   cm_status (*respond)(cm_handle self, cm_handle request, uint32_t status, const cm_http_header* headers,
-                       uint64_t header_count, cm_bytes_pview body) CM_NOEXCEPT; /* [loop] */
+                       uint64_t header_count, cm_bytes_pview body) CM_NOEXCEPT;
   /* A streaming answer (server-sent events). `callback` may be null. [loop] */
   cm_status (*stream_begin)(cm_handle self, cm_handle request, uint32_t status, const cm_http_header* headers,
                             uint64_t header_count, cm_http_stream_callback callback, void* user) CM_NOEXCEPT;
   /* CM_BUSY: nothing was taken, more than 1 MiB waits for the peer; CM_HTTP_STREAM_DRAINED tells when. [loop] */
   cm_status (*stream_write)(cm_handle self, cm_handle request, cm_bytes_pview bytes) CM_NOEXCEPT;
-  cm_status (*stream_end)(cm_handle self, cm_handle request) CM_NOEXCEPT; /* [loop] */
+  /* Ends the stream after what waits. The handle is stale afterwards. [loop] */
+  cm_status (*stream_end)(cm_handle self, cm_handle request) CM_NOEXCEPT;
 } cm_http_server_v1;
 
 /* --- cm.http.client/1 ------------------------------------------------------------------------------------------- */
 #define CM_HTTP_CLIENT_ID "cm.http.client/1"
 
+/* A request that the plugin sends; everything is copied by `send`. */
 typedef struct cm_http_call {
   uint32_t size;
   uint32_t retries; /* for idempotent methods and failures before a response; 0 none */
@@ -104,6 +115,7 @@ typedef struct cm_http_call {
   uint64_t response_bytes_max; /* 0: 8 MiB */
 } cm_http_call;
 
+/* What became of a call. The views are valid until the callback returns. */
 typedef struct cm_http_result {
   uint32_t size;
   cm_status status;     /* CM_OK when a response came, whatever its HTTP status */
@@ -114,15 +126,18 @@ typedef struct cm_http_result {
   cm_bytes_hview body;
 } cm_http_result;
 
+/* The one answer to a call. [loop] */
 typedef void (*cm_http_callback)(void* user, cm_handle call, const cm_http_result* result) CM_NOEXCEPT;
 
+/* Sends requests, on pooled connections. Since ABI 1.0. */
 typedef struct cm_http_client_v1 {
   uint32_t size;
   uint32_t reserved;
   /* `callback` is called exactly once on the instance's loop, unless cancelled. [loop] */
   cm_status (*send)(cm_handle self, const cm_http_call* call, cm_http_callback callback, void* user,
                     cm_handle* out_call) CM_NOEXCEPT;
-  cm_status (*cancel)(cm_handle self, cm_handle call) CM_NOEXCEPT; /* [loop] */
+  /* After the return the callback will not be called. CM_GONE: it was called, or the handle is stale. [loop] */
+  cm_status (*cancel)(cm_handle self, cm_handle call) CM_NOEXCEPT;
 } cm_http_client_v1;
 
 #ifdef __cplusplus

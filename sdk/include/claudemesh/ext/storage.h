@@ -41,6 +41,7 @@ typedef struct cm_storage_transaction cm_storage_transaction; /* of the provider
 /* One row; answer false to stop. [worker] */
 typedef bool (*cm_row_callback)(void* user, const cm_value* columns, uint32_t column_count) CM_NOEXCEPT;
 
+/* What a work may do with the database. Valid during the work. Since ABI 1.0. */
 typedef struct cm_storage_sql_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -48,9 +49,11 @@ typedef struct cm_storage_sql_v1 {
    * CM_BUSY, CM_IO: the database cannot do it now (disk full, locked): the work should answer that status. [worker] */
   cm_status (*execute)(cm_storage_transaction* transaction, cm_statement statement, const cm_value* parameters,
                        uint32_t parameter_count, uint64_t* out_changes) CM_NOEXCEPT;
+  /* Runs one statement and calls `row` for each row. Errors as for `execute`. [worker] */
   cm_status (*query)(cm_storage_transaction* transaction, cm_statement statement, const cm_value* parameters,
-                     uint32_t parameter_count, cm_row_callback row, void* user) CM_NOEXCEPT; /* [worker] */
-  cm_text_hview (*last_error)(cm_storage_transaction* transaction) CM_NOEXCEPT;              /* [worker] */
+                     uint32_t parameter_count, cm_row_callback row, void* user) CM_NOEXCEPT;
+  /* Why the last function of this work failed; valid until the next one. [worker] */
+  cm_text_hview (*last_error)(cm_storage_transaction* transaction) CM_NOEXCEPT;
 } cm_storage_sql_v1;
 
 /* The work itself. Any answer but CM_OK rolls back what this work did, and is what `done` gets. It may only touch what
@@ -59,9 +62,10 @@ typedef cm_status (*cm_storage_work)(void* user, cm_storage_transaction* transac
                                      const cm_storage_sql_v1* sql) CM_NOEXCEPT;
 /* Exactly once per accepted submit, on the caller's loop. CM_GONE: the caller was stopped before the answer could reach
  * it; this comes on any thread, perhaps after the caller's destroy, and the function may only free `user`. A work never
- * answers CM_GONE itself. `error` is for a log. */
+ * answers CM_GONE itself. `error` is for a log. [loop] */
 typedef void (*cm_storage_done)(void* user, cm_status status, cm_text_hview error) CM_NOEXCEPT;
 
+/* One step of a schema. Copied by `migrate`. */
 typedef struct cm_migration {
   uint32_t number; /* 1, 2, 3, ... without a gap */
   uint32_t reserved;
@@ -69,6 +73,7 @@ typedef struct cm_migration {
   cm_text_pview sql;  /* one or more statements */
 } cm_migration;
 
+/* One database, offered as cm.storage/1. Since ABI 1.0. */
 typedef struct cm_storage_v1 {
   uint32_t size;
   uint32_t reserved;

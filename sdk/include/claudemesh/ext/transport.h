@@ -94,29 +94,36 @@ typedef struct cm_inbound {
   cm_text_hview target; /* targetSpec, when the other side told it: "*", "@group"; such a body is not sealed */
 } cm_inbound;
 
+/* The reply to a request: its JSON, or the text of the error unless `status` is CM_OK. [loop] */
 typedef void (*cm_reply_callback)(void* user, cm_status status, cm_text_hview json_or_error) CM_NOEXCEPT;
 
-/* All on the caller's loop. */
+/* What the caller of `open` wants to hear, all on the caller's loop. Since ABI 1.0. */
 typedef struct cm_link_callbacks {
   uint32_t size;
   uint32_t reserved;
-  /* `detail_json`: {"reason"?, "code"?, "features"?: {...}, "degraded"?: [names of missing features], "attempt"?,
-   * "retry_in_ms"?}. */
+  /* The link is now CM_LINK_*. `detail_json`: {"reason"?, "code"?, "features"?: {...}, "degraded"?: [names of missing
+   * features], "attempt"?, "retry_in_ms"?}. [loop] */
   void (*state)(void* user, cm_handle link, uint32_t state, cm_text_hview detail_json) CM_NOEXCEPT;
+  /* Received messages, in order; valid until it returns. Confirm with `acknowledge` what became durable. [loop] */
   void (*inbound)(void* user, cm_handle link, const cm_inbound* messages, uint64_t count) CM_NOEXCEPT;
+  /* What became of sent messages, one result for each, in any order; valid until it returns. [loop] */
   void (*sent)(void* user, cm_handle link, const cm_send_result* results, uint64_t count) CM_NOEXCEPT;
-  /* Signs `text` with the key of CM_SIGN_*: 64 bytes to `out_signature`. */
+  /* Signs `text` with the key of CM_SIGN_*: 64 bytes to `out_signature`. CM_GONE: that key is no longer
+   * there. [loop] */
   cm_status (*sign)(void* user, cm_handle link, uint32_t key, cm_text_hview text, uint8_t* out_signature) CM_NOEXCEPT;
 } cm_link_callbacks;
 
+/* One way to carry messages, offered as cm.transport/1. Since ABI 1.0. */
 typedef struct cm_transport_v1 {
   uint32_t size;
   uint32_t reserved;
-  cm_text_hview (*name)(void* instance) CM_NOEXCEPT; /* "broker" [loop] */
+  /* A word for logs and lists, "broker"; valid as long as the instance. [loop] */
+  cm_text_hview (*name)(void* instance) CM_NOEXCEPT;
   /* Connects and keeps connected, with back-off and jitter, until close. [loop] */
   cm_status (*open)(void* instance, const cm_link_identity* identity, const cm_link_callbacks* callbacks, void* user,
                     cm_handle* out_link) CM_NOEXCEPT;
-  void (*close)(void* instance, cm_handle link) CM_NOEXCEPT; /* no callback follows. [loop] */
+  /* Ends the link; no callback follows. A stale handle is ignored. [loop] */
+  void (*close)(void* instance, cm_handle link) CM_NOEXCEPT;
   /* One `sent` follows for each message of an accepted call; CM_BUSY: the window is full; CM_GONE: not open. [loop] */
   cm_status (*send)(void* instance, cm_handle link, const cm_outbound* messages, uint64_t count,
                     uint64_t* out_taken) CM_NOEXCEPT;

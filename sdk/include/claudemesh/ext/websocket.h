@@ -19,6 +19,7 @@ extern "C" {
 #define CM_WEBSOCKET_TEXT UINT32_C(1)
 #define CM_WEBSOCKET_BINARY UINT32_C(2)
 
+/* One received message; valid until the callback returns. */
 typedef struct cm_websocket_message {
   const uint8_t* data;
   uint64_t size;
@@ -26,15 +27,20 @@ typedef struct cm_websocket_message {
   uint32_t reserved;
 } cm_websocket_message;
 
-/* All are called on the instance's loop. Any may be null. After `closed` nothing follows and the handle is stale. */
+/* All are called on the instance's loop. Any may be null. After `closed` nothing follows and the handle is stale.
+ * Since ABI 1.0. */
 typedef struct cm_websocket_callbacks {
   uint32_t size;
   uint32_t reserved;
-  void (*opened)(void* user, cm_handle socket) CM_NOEXCEPT; /* of connect only */
+  /* A connection of `connect` is open. [loop] */
+  void (*opened)(void* user, cm_handle socket) CM_NOEXCEPT;
+  /* Received messages, in order. [loop] */
   void (*messages)(void* user, cm_handle socket, const cm_websocket_message* messages, uint64_t count) CM_NOEXCEPT;
+  /* The peer answered a ping. [loop] */
   void (*pong)(void* user, cm_handle socket) CM_NOEXCEPT;
-  void (*drained)(void* user, cm_handle socket) CM_NOEXCEPT; /* fewer bytes wait than the low watermark */
-  /* `code` 1006 when the connection broke or never opened; `clean`: a close handshake took place. */
+  /* After CM_BUSY of send: fewer bytes wait now than the low watermark. [loop] */
+  void (*drained)(void* user, cm_handle socket) CM_NOEXCEPT;
+  /* `code` 1006 when the connection broke or never opened; `clean`: a close handshake took place. [loop] */
   void (*closed)(void* user, cm_handle socket, uint32_t code, cm_text_hview reason, bool clean) CM_NOEXCEPT;
 } cm_websocket_callbacks;
 
@@ -49,6 +55,7 @@ typedef struct cm_websocket_options {
   uint64_t close_timeout_ms;     /* Default 5 s for the peer's close frame */
 } cm_websocket_options;
 
+/* WebSockets of both sides. Since ABI 1.0. */
 typedef struct cm_websocket_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -63,13 +70,15 @@ typedef struct cm_websocket_v1 {
   cm_status (*send)(cm_handle self, cm_handle socket, uint32_t kind, cm_bytes_pview payload) CM_NOEXCEPT;
   /* Queues one message without a copy; takes a reference of its own. For the same payload to many sockets. [loop] */
   cm_status (*send_buffer)(cm_handle self, cm_handle socket, uint32_t kind, cm_handle buffer) CM_NOEXCEPT;
-  cm_status (*ping)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* empty payload. [loop] */
+  /* Sends a ping with an empty payload. CM_GONE: the handle is stale. [loop] */
+  cm_status (*ping)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
   /* Sends what is queued and a close frame; `closed` follows. Reason up to 123 bytes. [loop] */
   cm_status (*close)(cm_handle self, cm_handle socket, uint32_t code, cm_text_pview reason) CM_NOEXCEPT;
   /* Drops the connection at once, without a close frame. The handle is stale at return and NO callback follows, so that
    * an owner may be destroyed right after. [loop] */
   cm_status (*terminate)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
-  uint64_t (*buffered_bytes)(cm_handle self, cm_handle socket) CM_NOEXCEPT; /* [loop] */
+  /* Bytes that wait to be sent; 0 for a stale handle. [loop] */
+  uint64_t (*buffered_bytes)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
 } cm_websocket_v1;
 
 #ifdef __cplusplus
