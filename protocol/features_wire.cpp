@@ -68,17 +68,6 @@ Result<FeatureOffer> read_offer_value(const std::string& name, const JsonValue& 
   return offer;
 }
 
-void write_names(std::string& out, const std::vector<std::string>& names) {
-  out.push_back('[');
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (i != 0) {
-      out.push_back(',');
-    }
-    append_json_string(out, names[i]);
-  }
-  out.push_back(']');
-}
-
 std::string reason_json(const FeatureProblem& problem, std::string_view feature, std::string_view detail) {
   std::string out;
   ObjectWriter object(out);
@@ -145,10 +134,8 @@ Result<FeatureNegotiationResponse> parse_feature_response(const JsonValue& frame
 
 void write_feature_request(std::string& out, const FeatureNegotiationRequest& request) {
   ObjectWriter object(out, "feature_negotiation_request");
-  object.key("require");
-  write_names(out, request.require);
-  object.key("optional");
-  write_names(out, request.optional);
+  object.texts("require", request.require);
+  object.texts("optional", request.optional);
   object.text_if("_reqId", request.req_id);
   object.close();
 }
@@ -174,8 +161,7 @@ void write_feature_response(std::string& out, const FeatureNegotiationResponse& 
     }
   }
   out.push_back('}');
-  object.key("missing_required");
-  write_names(out, response.missing_required);
+  object.texts("missing_required", response.missing_required);
   object.text_if("_reqId", response.req_id);
   object.close();
 }

@@ -1,16 +1,33 @@
-// Private to the serialisers: writes one JSON object member by member. A null optional writes nothing.
+// Private to the serialisers: writes JSON objects member by member and arrays element by element.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "protocol/json.hpp"
 
 namespace cm::protocol {
 
-// Opens the object on construction; call close() exactly once. Names must be plain ASCII without quotes.
+// One JSON array of what `write(out, element)` appends for each element, which must be exactly one value.
+template <typename Elements, typename Write>
+void append_json_array(std::string& out, const Elements& elements, Write&& write) {
+  out.push_back('[');
+  bool first = true;
+  for (const auto& element : elements) {
+    if (!first) {
+      out.push_back(',');
+    }
+    first = false;
+    write(out, element);
+  }
+  out.push_back(']');
+}
+
+// Opens the object on construction; call close() exactly once. Names must be plain ASCII without quotes. A null
+// optional writes nothing.
 class ObjectWriter {
  public:
   explicit ObjectWriter(std::string& out) : out_(out) { out_.push_back('{'); }
@@ -54,6 +71,15 @@ class ObjectWriter {
     if (json) {
       raw(name, *json);
     }
+  }
+  template <typename Elements, typename Write>
+  void array(std::string_view name, const Elements& elements, Write&& write) {
+    key(name);
+    append_json_array(out_, elements, std::forward<Write>(write));
+  }
+  template <typename Texts>
+  void texts(std::string_view name, const Texts& values) {
+    array(name, values, append_json_string);
   }
   // Writes the name; the caller appends the value to the same string.
   void key(std::string_view name) {

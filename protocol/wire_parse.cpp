@@ -49,6 +49,25 @@ RestoredStats parse_stats(const JsonValue& value) {
                        fields.any_number("toolCalls", 0), fields.any_number("errors", 0)};
 }
 
+// What a hello, a session_hello and a row of the peers' list say of the program at the other end.
+template <typename About>
+void read_program(const FieldReader& fields, About& out) {
+  out.hostname = fields.maybe_text("hostname");
+  out.peer_type = fields.maybe_text("peerType");
+  out.channel = fields.maybe_text("channel");
+  out.model = fields.maybe_text("model");
+}
+
+// What both kinds of hello say of the session.
+template <typename AnyHello>
+void read_session(const FieldReader& fields, AnyHello& out) {
+  out.display_name = fields.maybe_text("displayName");
+  out.session_id = fields.any_text("sessionId");
+  out.pid = fields.any_number("pid", 0);
+  out.cwd = fields.any_text("cwd");
+  read_program(fields, out);
+}
+
 PeerEntry parse_peer(FieldReader& fields, const JsonValue& value) {
   PeerEntry peer;
   peer.pubkey = fields.text("pubkey");
@@ -62,10 +81,7 @@ PeerEntry parse_peer(FieldReader& fields, const JsonValue& value) {
   peer.connected_at = fields.any_text("connectedAt");
   peer.cwd = fields.any_text("cwd");
   peer.peer_role = fields.any_text("peerRole");
-  peer.hostname = fields.maybe_text("hostname");
-  peer.peer_type = fields.maybe_text("peerType");
-  peer.channel = fields.maybe_text("channel");
-  peer.model = fields.maybe_text("model");
+  read_program(fields, peer);
   peer.stats_json = fields.json_of("stats", JsonValue::Kind::kObject);
   const JsonValue* visible = fields.present("visible");
   if (visible != nullptr && visible->as_bool() != nullptr) {
@@ -128,14 +144,7 @@ Result<Hello> parse_hello(const JsonValue& frame) {
   out.member_id = fields.any_text("memberId");
   out.pubkey = fields.any_text("pubkey");
   out.session_pubkey = claimed_session_key(fields);
-  out.display_name = fields.maybe_text("displayName");
-  out.session_id = fields.any_text("sessionId");
-  out.pid = fields.any_number("pid", 0);
-  out.cwd = fields.any_text("cwd");
-  out.hostname = fields.maybe_text("hostname");
-  out.peer_type = fields.maybe_text("peerType");
-  out.channel = fields.maybe_text("channel");
-  out.model = fields.maybe_text("model");
+  read_session(fields, out);
   out.groups = parse_groups(frame.find("groups"));
   out.timestamp_ms = fields.any_number("timestamp", kNoNumber);
   out.signature = fields.any_text("signature");
@@ -162,14 +171,7 @@ Result<SessionHello> parse_session_hello(const JsonValue& frame) {
       out.parent_attestation = std::move(parsed).value();
     }
   }
-  out.display_name = fields.maybe_text("displayName");
-  out.session_id = fields.any_text("sessionId");
-  out.pid = fields.any_number("pid", 0);
-  out.cwd = fields.any_text("cwd");
-  out.hostname = fields.maybe_text("hostname");
-  out.peer_type = fields.maybe_text("peerType");
-  out.channel = fields.maybe_text("channel");
-  out.model = fields.maybe_text("model");
+  read_session(fields, out);
   if (fields.present("groups") != nullptr) {
     out.groups = parse_groups(frame.find("groups"));
   }

@@ -4,20 +4,74 @@
 
 namespace cm::protocol {
 
+namespace {
+
+void write_group(std::string& out, const GroupMembership& group) {
+  ObjectWriter object(out);
+  object.text("name", group.name);
+  object.text_if("role", group.role);
+  object.close();
+}
+
+// What a hello, a session_hello and a row of the peers' list say of the program at the other end.
+template <typename About>
+void write_program(ObjectWriter& object, const About& about) {
+  object.text_if("hostname", about.hostname);
+  object.text_if("peerType", about.peer_type);
+  object.text_if("channel", about.channel);
+  object.text_if("model", about.model);
+}
+
+// What both kinds of hello say of the session.
+template <typename AnyHello>
+void write_session(ObjectWriter& object, const AnyHello& hello) {
+  object.text_if("displayName", hello.display_name);
+  object.text("sessionId", hello.session_id);
+  object.number("pid", hello.pid);
+  object.text("cwd", hello.cwd);
+  write_program(object, hello);
+}
+
+void write_stats(std::string& out, const RestoredStats& stats) {
+  ObjectWriter object(out);
+  object.number("messagesIn", stats.messages_in);
+  object.number("messagesOut", stats.messages_out);
+  object.number("toolCalls", stats.tool_calls);
+  object.number("errors", stats.errors);
+  object.close();
+}
+
+void write_peer(std::string& out, const PeerEntry& peer) {
+  ObjectWriter object(out);
+  object.text("pubkey", peer.pubkey);
+  object.text("memberPubkey", peer.member_pubkey);
+  object.text("displayName", peer.display_name);
+  object.text("status", peer.status);
+  object.text_or_null("summary", peer.summary);
+  object.array("groups", peer.groups, write_group);
+  object.text("sessionId", peer.session_id);
+  object.text("connectedAt", peer.connected_at);
+  object.text("cwd", peer.cwd);
+  object.text("peerRole", peer.peer_role);
+  write_program(object, peer);
+  object.raw_if("stats", peer.stats_json);
+  object.boolean_if("visible", peer.visible);
+  object.raw_if("profile", peer.profile_json);
+  object.close();
+}
+
+void write_recipient(std::string& out, const MessageRecipient& recipient) {
+  ObjectWriter object(out);
+  object.text("name", recipient.name);
+  object.text("pubkey", recipient.pubkey);
+  object.text("status", recipient.status);
+  object.close();
+}
+
+}  // namespace
+
 void write_groups(std::string& out, const std::vector<GroupMembership>& groups) {
-  out.push_back('[');
-  bool first = true;
-  for (const GroupMembership& group : groups) {
-    if (!first) {
-      out.push_back(',');
-    }
-    first = false;
-    ObjectWriter object(out);
-    object.text("name", group.name);
-    object.text_if("role", group.role);
-    object.close();
-  }
-  out.push_back(']');
+  append_json_array(out, groups, write_group);
 }
 
 void write_attestation(std::string& out, const SessionAttestation& attestation) {
@@ -28,14 +82,7 @@ void write_attestation(std::string& out, const SessionAttestation& attestation) 
   object.text("signature", attestation.signature);
   if (attestation.version) {
     object.integer("version", *attestation.version);
-    object.key("allowed_caps");
-    char separator = '[';
-    for (const std::string& capability : attestation.allowed_caps) {
-      out.push_back(separator);
-      append_json_string(out, capability);
-      separator = ',';
-    }
-    out += attestation.allowed_caps.empty() ? "[]" : "]";
+    object.texts("allowed_caps", attestation.allowed_caps);
   }
   object.close();
 }
@@ -46,17 +93,9 @@ void write_hello(std::string& out, const Hello& hello) {
   object.text("memberId", hello.member_id);
   object.text("pubkey", hello.pubkey);
   object.text_if("sessionPubkey", hello.session_pubkey);
-  object.text_if("displayName", hello.display_name);
-  object.text("sessionId", hello.session_id);
-  object.number("pid", hello.pid);
-  object.text("cwd", hello.cwd);
-  object.text_if("hostname", hello.hostname);
-  object.text_if("peerType", hello.peer_type);
-  object.text_if("channel", hello.channel);
-  object.text_if("model", hello.model);
+  write_session(object, hello);
   if (!hello.groups.empty()) {
-    object.key("groups");
-    write_groups(out, hello.groups);
+    object.array("groups", hello.groups, write_group);
   }
   object.number("timestamp", hello.timestamp_ms);
   object.text("signature", hello.signature);
@@ -73,17 +112,9 @@ void write_session_hello(std::string& out, const SessionHello& hello) {
     object.key("parentAttestation");
     write_attestation(out, *hello.parent_attestation);
   }
-  object.text_if("displayName", hello.display_name);
-  object.text("sessionId", hello.session_id);
-  object.number("pid", hello.pid);
-  object.text("cwd", hello.cwd);
-  object.text_if("hostname", hello.hostname);
-  object.text_if("peerType", hello.peer_type);
-  object.text_if("channel", hello.channel);
-  object.text_if("model", hello.model);
+  write_session(object, hello);
   if (hello.groups) {
-    object.key("groups");
-    write_groups(out, *hello.groups);
+    object.array("groups", *hello.groups, write_group);
   }
   object.text_if("role", hello.role);
   object.number("timestamp", hello.timestamp_ms);
@@ -99,8 +130,7 @@ void write_hello_ack(std::string& out, const HelloAck& ack) {
     object.key("memberProfile");
     ObjectWriter profile(out);
     profile.text_or_null("roleTag", ack.member_profile->role_tag);
-    profile.key("groups");
-    write_groups(out, ack.member_profile->groups);
+    profile.array("groups", ack.member_profile->groups, write_group);
     profile.text("messageMode", ack.member_profile->message_mode);
     profile.close();
   }
@@ -116,17 +146,11 @@ void write_hello_ack(std::string& out, const HelloAck& ack) {
   object.text_if("lastSummary", ack.last_summary);
   object.text_if("lastSeenAt", ack.last_seen_at);
   if (ack.restored_groups) {
-    object.key("restoredGroups");
-    write_groups(out, *ack.restored_groups);
+    object.array("restoredGroups", *ack.restored_groups, write_group);
   }
   if (ack.restored_stats) {
     object.key("restoredStats");
-    ObjectWriter stats(out);
-    stats.number("messagesIn", ack.restored_stats->messages_in);
-    stats.number("messagesOut", ack.restored_stats->messages_out);
-    stats.number("toolCalls", ack.restored_stats->tool_calls);
-    stats.number("errors", ack.restored_stats->errors);
-    stats.close();
+    write_stats(out, *ack.restored_stats);
   }
   object.raw_if("services", ack.services_json);
   object.close();
@@ -147,46 +171,9 @@ void write_list_peers(std::string& out, const ListPeers& request) {
   object.close();
 }
 
-namespace {
-
-void write_peer(std::string& out, const PeerEntry& peer) {
-  ObjectWriter object(out);
-  object.text("pubkey", peer.pubkey);
-  object.text("memberPubkey", peer.member_pubkey);
-  object.text("displayName", peer.display_name);
-  object.text("status", peer.status);
-  object.text_or_null("summary", peer.summary);
-  object.key("groups");
-  write_groups(out, peer.groups);
-  object.text("sessionId", peer.session_id);
-  object.text("connectedAt", peer.connected_at);
-  object.text("cwd", peer.cwd);
-  object.text("peerRole", peer.peer_role);
-  object.text_if("hostname", peer.hostname);
-  object.text_if("peerType", peer.peer_type);
-  object.text_if("channel", peer.channel);
-  object.text_if("model", peer.model);
-  object.raw_if("stats", peer.stats_json);
-  object.boolean_if("visible", peer.visible);
-  object.raw_if("profile", peer.profile_json);
-  object.close();
-}
-
-}  // namespace
-
 void write_peers_list(std::string& out, const PeersList& list) {
   ObjectWriter object(out, "peers_list");
-  object.key("peers");
-  out.push_back('[');
-  bool first = true;
-  for (const PeerEntry& peer : list.peers) {
-    if (!first) {
-      out.push_back(',');
-    }
-    first = false;
-    write_peer(out, peer);
-  }
-  out.push_back(']');
+  object.array("peers", list.peers, write_peer);
   object.text_if("_reqId", list.req_id);
   object.close();
 }
@@ -204,21 +191,7 @@ void write_message_status_result(std::string& out, const MessageStatusResult& re
   object.text("targetSpec", result.target_spec);
   object.boolean("delivered", result.delivered);
   object.text_or_null("deliveredAt", result.delivered_at);
-  object.key("recipients");
-  out.push_back('[');
-  bool first = true;
-  for (const MessageRecipient& recipient : result.recipients) {
-    if (!first) {
-      out.push_back(',');
-    }
-    first = false;
-    ObjectWriter entry(out);
-    entry.text("name", recipient.name);
-    entry.text("pubkey", recipient.pubkey);
-    entry.text("status", recipient.status);
-    entry.close();
-  }
-  out.push_back(']');
+  object.array("recipients", result.recipients, write_recipient);
   object.text_if("_reqId", result.req_id);
   object.close();
 }

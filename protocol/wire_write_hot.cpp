@@ -20,14 +20,7 @@ void write_send_as(std::string& out, const BasicSend<Text>& send) {
   object.text("nonce", send.nonce);
   object.text("ciphertext", send.ciphertext);
   if (!send.mentions.empty()) {
-    object.key("mentions");
-    char separator = '[';
-    for (const Text& mention : send.mentions) {
-      out.push_back(separator);
-      append_json_string(out, mention);
-      separator = ',';
-    }
-    out.push_back(']');
+    object.texts("mentions", send.mentions);
   }
   object.text_if("replyToId", send.reply_to_id);
   if (send.body_version) {
