@@ -15,22 +15,9 @@ namespace {
 
 constexpr std::size_t kChargedIdsMax = 65'536;
 constexpr std::int64_t kChargeWindowMs = 60'000;
-constexpr std::int64_t kDayMs = 86'400'000;
-
-std::string id_key(std::string_view scope, std::string_view client_message_id) {
-  std::string key(scope);
-  key += '\0';
-  key += client_message_id;
-  return key;
-}
 
 std::string whole(double number) {
   return std::to_string(static_cast<std::int64_t>(std::llround(number)));
-}
-
-Refusal storage_refusal() {
-  return Refusal{"storage unavailable: the message was not accepted, send it again", protocol::kAckStorage, "storage",
-                 true, AcceptPipeline::kStorageRetryMs};
 }
 
 Refusal no_peer_refusal() {
@@ -41,12 +28,6 @@ Refusal no_peer_refusal() {
 Refusal topic_refusal() {
   return Refusal{"not found: this broker does not serve topics", protocol::kAckNotFound, "unsupported", false,
                  std::nullopt};
-}
-
-std::string_view destination_kind(std::string_view target_spec) {
-  const protocol::TargetSpec target = protocol::classify_target(target_spec);
-  const bool topic = target.kind == protocol::TargetKind::kTopic;
-  return protocol::to_string(topic ? protocol::DestinationKind::kTopic : protocol::DestinationKind::kDm);
 }
 
 }  // namespace
@@ -60,6 +41,8 @@ void AcceptPipeline::open(std::int64_t last_seq) {
   const Options& options = context_.options;
   buckets_ = std::make_unique<protocol::KeyedBuckets>(
       protocol::BucketOptions{options.rate_limit_burst, options.rate_limit_per_min});
+  repeat_reads_ =
+      std::make_unique<protocol::KeyedBuckets>(protocol::BucketOptions{kRepeatReadsBurst, kRepeatReadsPerMinute});
   charged_ = std::make_unique<LruMap<std::int64_t>>(kChargedIdsMax);
   committed_ids_ = std::make_unique<LruMap<DedupeRecord>>(options.dedupe_cache_entries);
 }
@@ -111,6 +94,7 @@ SendRequestPtr AcceptPipeline::parse(Connection& connection, const protocol::Sen
   message.client_message_id = send.client_message_id.value_or(std::string_view());
   message.request_fingerprint = send.request_fingerprint.value_or(std::string_view());
   const auto given = protocol::parse_fingerprint(message.request_fingerprint);
+  request->line = id_key(message.mesh_id, message.sender_pubkey);
   request->fingerprint = given ? *given : surrogate_fingerprint(message);
   return request;
 }
@@ -159,10 +143,19 @@ bool AcceptPipeline::answer_repeat(SendRequestPtr& request) {
 }
 
 // A send that would be refused may still be the repetition of one that was accepted long ago: the table decides, or
-// sender and broker would disagree for ever.
+// sender and broker would disagree for ever. A client that floods is slowed down: the refusal that it gets then is
+// retryable whatever the first one was, so that a repetition still gets its answer later.
 void AcceptPipeline::refuse_unless_repeat(SendRequestPtr request, Refusal refusal) {
   if (request->message->client_message_id.empty()) {
     refuse(*request, refusal);
+    leave();
+    return;
+  }
+  const std::int64_t now_ms = context_.now_ms();
+  const std::string& member_id = request->sender->id;
+  if (!repeat_reads_->take(member_id, now_ms)) {
+    const std::int64_t wait_ms = repeat_reads_->retry_after_ms(member_id, now_ms);
+    refuse(*request, rate_refusal(std::max(wait_ms, refusal.retry_after_ms.value_or(0))));
     leave();
     return;
   }
@@ -239,188 +232,13 @@ std::optional<Refusal> AcceptPipeline::consume_rate(const SendRequest& request) 
     }
     return std::nullopt;
   }
+  return rate_refusal(buckets_->retry_after_ms(member_id, now_ms));
+}
+
+Refusal AcceptPipeline::rate_refusal(std::int64_t retry_after_ms) const {
   return Refusal{"rate_limit: max " + whole(context_.options.rate_limit_per_min) + " msg/min (burst " +
                      whole(context_.options.rate_limit_burst) + ") — slow down",
-                 protocol::kAckRateLimited, "rate_limit", true, buckets_->retry_after_ms(member_id, now_ms)};
-}
-
-// --- B2 and B3 ------------------------------------------------------------------------------------------------------
-
-void AcceptPipeline::store(SendRequestPtr request) {
-  Message& message = *request->message;
-  message.seq = next_seq_++;
-  message.created_at_ms = context_.wall_ms();
-  message.id = context_.ids.next(message.created_at_ms, context_.random);
-  unsettled_.insert(unsettled_.end(), message.seq);
-  if (!batch_) {
-    batch_ = std::make_shared<std::vector<SendRequestPtr>>();
-  }
-  batch_->push_back(std::move(request));
-  if (batch_->size() >= kBatchMax) {
-    flush();
-  }
-}
-
-namespace {
-
-// On the storage's thread: the rows of one message, or the record of the id that is taken.
-Status write_accept(SqlTransaction& tx, const StoreSql& sql, SendRequest& request,
-                    std::optional<std::int64_t> dedupe_retention_ms) {
-  const Message& message = *request.message;
-  AcceptRows rows;
-  rows.message = &message;
-  rows.fingerprint = request.fingerprint;
-  rows.destination_kind = destination_kind(message.target_spec);
-  rows.destination_ref = message.target_spec;
-  if (dedupe_retention_ms) {
-    rows.dedupe_expires_at_ms = message.created_at_ms + *dedupe_retention_ms;
-  }
-  rows.deliveries.reserve(request.route.recipients.size());
-  for (const Recipient& recipient : request.route.recipients) {
-    // Ids of members never change, so that reading one beside the loop is safe.
-    rows.deliveries.push_back(DeliveryRow{recipient.member->id, recipient.key});
-  }
-  auto existing = sql.accept(tx, rows);
-  if (!existing.ok()) {
-    return existing.error();
-  }
-  request.existing = std::move(*existing);
-  return {};
-}
-
-}  // namespace
-
-void AcceptPipeline::flush() {
-  if (!batch_) {
-    return;
-  }
-  Batch batch;
-  batch.swap(batch_);
-  std::optional<std::int64_t> dedupe_retention_ms;
-  if (!context_.options.dedupe_permanent) {
-    dedupe_retention_ms = context_.options.dedupe_retention_days * kDayMs;
-  }
-  context_.storage.submit(
-      [sql = context_.sql, batch, dedupe_retention_ms](SqlTransaction& tx) {
-        for (const SendRequestPtr& request : *batch) {
-          Status status = write_accept(tx, *sql, *request, dedupe_retention_ms);
-          if (!status.ok()) {
-            return status;
-          }
-        }
-        return Status();
-      },
-      [this, batch](Status status) { committed(batch, status); });
-}
-
-// --- ack, route -----------------------------------------------------------------------------------------------------
-
-void AcceptPipeline::committed(const Batch& batch, const Status& status) {
-  context_.metrics.db_healthy.set(status.ok() ? 1 : 0);
-  if (!status.ok()) {
-    context_.host.log(LogLevel::kError, "messages could not be stored and were refused",
-                      {{"error", status.error().message}, {"messages", batch->size()}});
-  }
-  for (const SendRequestPtr& request : *batch) {
-    unsettled_.erase(request->message->seq);
-    finish(*request, status);
-  }
-  delivery_.drain_touched();
-  for (std::size_t i = 0; i < batch->size(); ++i) {
-    leave();
-  }
-}
-
-void AcceptPipeline::finish(SendRequest& request, const Status& status) {
-  const Message& message = *request.message;
-  if (!status.ok()) {
-    refuse(request, storage_refusal());
-    settle_waiting(request, nullptr, storage_refusal());
-    return;
-  }
-  if (request.existing) {
-    const bool same = is_same_send(request, *request.existing);
-    (same ? context_.metrics.dedupe_hits : context_.metrics.dedupe_mismatches).add();
-    reply(request, repeated_ack(request, *request.existing));
-    settle_waiting(request, &*request.existing, storage_refusal());
-    return;
-  }
-  reply(request, accepted_ack(request));
-  const DedupeRecord record{message.sender_member_id, message.id, request.fingerprint, message.created_at_ms, true};
-  settle_waiting(request, &record, storage_refusal());
-  context_.metrics.accept_latency_us.observe(context_.host.monotonic_us() - request.started_us);
-  context_.metrics.messages_routed.add(protocol::to_string(message.priority));
-  if (context_.options.audit_messages) {
-    protocol::JsonValue payload;
-    payload.set("targetSpec", protocol::JsonValue(message.target_spec));
-    payload.set("priority", protocol::JsonValue(protocol::to_string(message.priority)));
-    audit_.append(*request.mesh, "message_sent", request.sender, payload);
-  }
-  route(request);
-}
-
-// Answers the sends that came with the same id meanwhile. `record`: what the id stands for now; null: for nothing, and
-// they are refused for the same reason.
-void AcceptPipeline::settle_waiting(const SendRequest& request, const DedupeRecord* record, const Refusal& refusal) {
-  const std::string& client_id = request.message->client_message_id;
-  if (client_id.empty()) {
-    return;
-  }
-  const std::string key = id_key(request.mesh->id, client_id);
-  if (record != nullptr) {
-    committed_ids_->put(key, *record);
-  }
-  auto node = in_flight_.extract(key);
-  if (node.empty()) {
-    return;
-  }
-  for (SendRequestPtr& waiting : node.mapped()) {
-    if (record != nullptr) {
-      const bool same = is_same_send(*waiting, *record);
-      (same ? context_.metrics.dedupe_hits : context_.metrics.dedupe_mismatches).add();
-      reply(*waiting, repeated_ack(*waiting, *record));
-    } else {
-      refuse(*waiting, refusal);
-    }
-    leave();
-  }
-}
-
-void AcceptPipeline::route(SendRequest& request) {
-  const Message& message = *request.message;
-  std::shared_ptr<const SharedFrame> live;
-  if (request.route.multicast && !request.route.recipients.empty()) {
-    const std::string created_at = iso_time(context_.wall_ms());
-    protocol::PushView push;
-    push.message_id = message.id;
-    push.mesh_id = message.mesh_id;
-    push.sender_pubkey = message.sender_pubkey;
-    push.sender_member_pubkey = request.sender->pubkey;
-    push.sender_member_id = request.sender->id;
-    push.sender_name = request.sender_name;
-    if (request.reply_to_id) {
-      push.reply_to_id = *request.reply_to_id;
-    }
-    push.priority = message.priority;
-    push.nonce = message.nonce;
-    push.ciphertext = message.ciphertext;
-    push.created_at = created_at;
-    frame_.clear();
-    protocol::write_push(frame_, push);
-    live = std::make_shared<const SharedFrame>(context_.host, frame_);
-  }
-  delivery_.add(request.message, request.route.recipients, request.route.multicast, live);
-}
-
-void AcceptPipeline::reply(const SendRequest& request, std::string frame) {
-  if (Connection* connection = find_connection_(request.connection)) {
-    connection->answer(request.ticket, std::move(frame));
-  }
-}
-
-void AcceptPipeline::refuse(const SendRequest& request, const Refusal& refusal) {
-  context_.metrics.messages_rejected.add(refusal.metric);
-  reply(request, refused_ack(request.ack_id, refusal, request.message->client_message_id));
+                 protocol::kAckRateLimited, "rate_limit", true, retry_after_ms};
 }
 
 // --- idle, end ------------------------------------------------------------------------------------------------------
@@ -448,6 +266,7 @@ void AcceptPipeline::when_idle(std::function<void()> idle) {
 
 void AcceptPipeline::forget_idle() {
   buckets_->sweep(context_.now_ms());
+  repeat_reads_->sweep(context_.now_ms());
 }
 
 void AcceptPipeline::stop() {
@@ -455,6 +274,7 @@ void AcceptPipeline::stop() {
   batch_.reset();
   in_flight_.clear();
   at_hooks_.clear();
+  lines_.clear();
 }
 
 }  // namespace cm::broker

@@ -3,7 +3,9 @@
 //   parse -> authorise -> B0 answer a repetition -> B1 limits and audience -> hooks -> B2/B3 one transaction -> ack ->
 //   route
 //
-// The ack leaves only after the commit is durable. The sends of one read travel to the store as one work.
+// The ack leaves only after the commit is durable. The sends of one read travel to the store as one work. Of one sender
+// one work is on its way at a time; when it fails, what came behind it is refused as well, or a repetition of the first
+// would arrive after its followers.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +43,8 @@ struct SendRequest {
   protocol::Fingerprint fingerprint{};
   Route route;
   std::uint64_t started_us = 0;
+  std::string line;        // mesh and key of the sender: what must stay in order
+  bool overtakes = false;  // an earlier send of its connection was refused while this one was with the hooks
   std::optional<DedupeRecord> existing;  // filled by the transaction: the id was taken
 };
 using SendRequestPtr = std::unique_ptr<SendRequest>;
@@ -55,6 +59,9 @@ struct Refusal {
 };
 
 // --- the replies, pure ---
+Refusal storage_refusal();
+// A client message id within a mesh, or any other name within a scope.
+std::string id_key(std::string_view scope, std::string_view name);
 std::string accepted_ack(const SendRequest& request);
 std::string refused_ack(std::string_view ack_id, const Refusal& refusal, std::string_view client_message_id);
 // The answer to a repetition: the first acceptance, or that the id was used for something else. To another member
@@ -69,6 +76,10 @@ class AcceptPipeline {
   static constexpr std::size_t kBatchMax = 256;
   static constexpr std::size_t kPendingMax = 65'536;  // sends that wait for the store; beyond it: refused, retryable
   static constexpr std::int64_t kStorageRetryMs = 1'000;
+  // Refused sends of one member that are looked up in the table, because they may repeat an accepted one. Beyond it the
+  // answer is a retryable refusal without a look.
+  static constexpr double kRepeatReadsBurst = 64;
+  static constexpr double kRepeatReadsPerMinute = 600;
 
   using FindConnection = std::function<Connection*(std::uint64_t)>;
 
@@ -98,7 +109,13 @@ class AcceptPipeline {
   void refuse_unless_repeat(SendRequestPtr request, Refusal refusal);
   void run_hooks(SendRequestPtr request);
   void run_next_hook(std::uint64_t connection);
+  Refusal rate_refusal(std::int64_t retry_after_ms) const;
   void store(SendRequestPtr request);
+  void enter_batch(SendRequestPtr request);
+  void submit(const Batch& batch);
+  void release_lines(const Batch& batch, const Status& status);
+  void refuse_behind_hooks(std::uint64_t connection);
+  void abandon(SendRequest& request);
   void committed(const Batch& batch, const Status& status);
   void finish(SendRequest& request, const Status& status);
   void settle_waiting(const SendRequest& request, const DedupeRecord* record, const Refusal& refusal);
@@ -113,17 +130,21 @@ class AcceptPipeline {
   HookChain& hooks_;
   FindConnection find_connection_;
 
-  std::unique_ptr<protocol::KeyedBuckets> buckets_;      // by member
-  std::unique_ptr<LruMap<std::int64_t>> charged_;        // when member and client message id paid
-  std::unique_ptr<LruMap<DedupeRecord>> committed_ids_;  // by mesh and client message id
+  std::unique_ptr<protocol::KeyedBuckets> buckets_;       // by member
+  std::unique_ptr<protocol::KeyedBuckets> repeat_reads_;  // by member
+  std::unique_ptr<LruMap<std::int64_t>> charged_;         // when member and client message id paid
+  std::unique_ptr<LruMap<DedupeRecord>> committed_ids_;   // by mesh and client message id
   // Ids on their way to the store, with later sends of the same id that wait for the outcome.
   std::unordered_map<std::string, std::vector<SendRequestPtr>> in_flight_;
   // Sends of one connection behind a hook that has not answered, in order; the first one is with the hooks.
   std::unordered_map<std::uint64_t, std::deque<SendRequestPtr>> at_hooks_;
+  // By sender, while a batch with its sends is on its way: the later ones, which wait for how it ends.
+  std::unordered_map<std::string, std::vector<SendRequestPtr>> lines_;
   Batch batch_;
   std::set<std::int64_t> unsettled_;
   std::int64_t next_seq_ = 1;
   std::size_t pending_ = 0;
+  bool submitting_ = false;
   std::function<void()> idle_;
   std::string frame_;  // reused
 };

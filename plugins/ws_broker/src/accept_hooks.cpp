@@ -33,7 +33,9 @@ void AcceptPipeline::run_next_hook(std::uint64_t connection) {
     auto& waiting = at_hooks_[connection];
     SendRequestPtr first = std::move(waiting.front());
     waiting.pop_front();
-    if (outcome.allowed) {
+    if (first->overtakes) {
+      abandon(*first);
+    } else if (outcome.allowed) {
       if (outcome.payload) {
         first->message->ciphertext = std::move(*outcome.payload);
       }
@@ -51,6 +53,17 @@ void AcceptPipeline::run_next_hook(std::uint64_t connection) {
       context_.host.post([this, connection] { run_next_hook(connection); });  // not from here: the line may be long
     }
   });
+}
+
+// Sends that are behind a refused one of their connection, and would be stored before its repetition.
+void AcceptPipeline::refuse_behind_hooks(std::uint64_t connection) {
+  const auto line = at_hooks_.find(connection);
+  if (line == at_hooks_.end()) {
+    return;
+  }
+  for (const SendRequestPtr& request : line->second) {
+    request->overtakes = true;
+  }
 }
 
 }  // namespace cm::broker

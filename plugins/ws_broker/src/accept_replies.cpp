@@ -18,6 +18,18 @@ std::string write(const protocol::AckView& ack) {
 
 }  // namespace
 
+std::string id_key(std::string_view scope, std::string_view name) {
+  std::string key(scope);
+  key += '\0';
+  key += name;
+  return key;
+}
+
+Refusal storage_refusal() {
+  return Refusal{"storage unavailable: the message was not accepted, send it again", protocol::kAckStorage, "storage",
+                 true, AcceptPipeline::kStorageRetryMs};
+}
+
 std::string accepted_ack(const SendRequest& request) {
   protocol::AckView ack;
   ack.id = request.ack_id;

@@ -22,7 +22,7 @@ constexpr std::int64_t kSessionStoreIntervalMs = 3'600'000;  // how exact the st
 
 Broker::Broker(const HostApi& host)
     : context_(host),
-      writes_(host, context_.storage, context_.metrics),
+      writes_(host, context_.storage, context_.metrics, context_.health),
       audit_(host, writes_, context_.metrics),
       hooks_(host),
       delivery_(context_, writes_, [this] { return accept_.first_unsettled_seq(); }),
@@ -52,7 +52,8 @@ bool Broker::accept_socket(const HttpRequest& request) {
     return false;
   }
   const std::uint64_t number = connection->number();
-  waiting_hello_.emplace(number, context_.now_ms() + context_.options.hello_timeout_ms);
+  pending_connections_.insert(number);
+  hello_deadlines_.emplace(number, context_.now_ms() + context_.options.hello_timeout_ms);
   connections_.emplace(number, std::move(connection));
   context_.metrics.connections_active.set(static_cast<std::int64_t>(connections_.size()));
   return true;
@@ -91,7 +92,8 @@ void Broker::detach(Connection& connection) {
 }
 
 void Broker::bury(Connection& connection) {
-  waiting_hello_.erase(connection.number());
+  pending_connections_.erase(connection.number());
+  hello_deadlines_.erase(connection.number());
   const auto found = connections_.find(connection.number());
   if (found == connections_.end()) {
     return;
@@ -196,7 +198,8 @@ void Broker::bind(Connection& connection, Presence& presence) {
   }
   presence.connection = &connection;
   connection.presence = &presence;
-  waiting_hello_.erase(connection.number());
+  pending_connections_.erase(connection.number());
+  hello_deadlines_.erase(connection.number());
   remember_session(presence);
 }
 

@@ -16,12 +16,14 @@
 
 #include "plugins/ws_broker/src/accept.hpp"
 #include "plugins/ws_broker/src/audit.hpp"
+#include "plugins/ws_broker/src/claimed_keys.hpp"
 #include "plugins/ws_broker/src/connection.hpp"
 #include "plugins/ws_broker/src/context.hpp"
 #include "plugins/ws_broker/src/delivery.hpp"
 #include "plugins/ws_broker/src/hooks.hpp"
 #include "plugins/ws_broker/src/mesh_cache.hpp"
 #include "plugins/ws_broker/src/registry.hpp"
+#include "plugins/ws_broker/src/wall_clock_guard.hpp"
 #include "plugins/ws_broker/src/write_behind.hpp"
 #include "protocol/wire_reader.hpp"
 
@@ -57,7 +59,9 @@ class Broker final : public ConnectionOwner {
   // Upgrades the request; false when it asks for no upgrade (it is still open then).
   bool accept_socket(const HttpRequest& request);
   bool draining() const noexcept { return draining_; }
-  std::size_t waiting_hellos() const noexcept { return waiting_hello_.size(); }
+  // Sockets without an accepted hello, until they are really gone: a close that the client does not answer holds its
+  // place, or the cap would not bound the sockets.
+  std::size_t pending_connections() const noexcept { return pending_connections_.size(); }
   // Hands the sends collected so far to the store.
   void flush_accepts() { accept_.flush(); }
   Connection* find_connection(std::uint64_t number);
@@ -80,7 +84,7 @@ class Broker final : public ConnectionOwner {
                   const std::function<bool(const Presence&)>& wanted);
 
   // Mesh and key of the members that are being enrolled.
-  std::set<std::string>& joins_in_flight() noexcept { return joins_in_flight_; }
+  ClaimedKeys& joins_in_flight() noexcept { return joins_in_flight_; }
 
   // Meshes whose audit log is being read. One reading per mesh, and one at a time in all: see answer_from_store.
   struct AuditReads {
@@ -89,13 +93,11 @@ class Broker final : public ConnectionOwner {
   };
   AuditReads& audit_reads() noexcept { return audit_reads_; }
 
-  std::set<std::string>& slugs_in_flight() noexcept { return slugs_in_flight_; }
+  ClaimedKeys& slugs_in_flight() noexcept { return slugs_in_flight_; }
   // Mesh, role and expiry of the invites that are being stored.
-  std::set<std::string>& invites_in_flight() noexcept { return invites_in_flight_; }
+  ClaimedKeys& invites_in_flight() noexcept { return invites_in_flight_; }
 
   std::int64_t uptime_ms() const;
-  bool store_healthy() const noexcept { return store_healthy_; }
-  void set_store_healthy(bool healthy);
   const std::string& public_url() const noexcept { return public_url_; }
 
  private:
@@ -123,7 +125,11 @@ class Broker final : public ConnectionOwner {
   void detach(Connection& connection);
   void bury(Connection& connection);
   void check_store();
+  void probe_writes();
+  void plan_store_check();
+  bool trusts_wall_clock();
   void prune();
+  void pruned(const PruneLimits& limits, const PruneCounts& counts, const Status& status);
   void close_all_connections();
 
   void dispatch(Connection& connection);
@@ -140,13 +146,14 @@ class Broker final : public ConnectionOwner {
   std::string text_copy_;
 
   std::unordered_map<std::uint64_t, std::unique_ptr<Connection>> connections_;
-  std::map<std::uint64_t, std::int64_t> waiting_hello_;  // by connection, with the deadline
-  std::vector<std::unique_ptr<Connection>> graveyard_;   // closed inside one of their own calls
+  std::set<std::uint64_t> pending_connections_;
+  std::map<std::uint64_t, std::int64_t> hello_deadlines_;  // by connection; of those that are not being closed
+  std::vector<std::unique_ptr<Connection>> graveyard_;     // closed inside one of their own calls
   std::uint64_t next_connection_ = 1;
-  std::set<std::string> joins_in_flight_;
+  ClaimedKeys joins_in_flight_;
   AuditReads audit_reads_;
-  std::set<std::string> slugs_in_flight_;
-  std::set<std::string> invites_in_flight_;
+  ClaimedKeys slugs_in_flight_;
+  ClaimedKeys invites_in_flight_;
 
   std::unique_ptr<HttpListener> listener_;
   std::unique_ptr<HttpListener> operator_listener_;
@@ -160,8 +167,9 @@ class Broker final : public ConnectionOwner {
   std::int64_t next_claim_sweep_ms_ = 0;
   std::int64_t next_status_sweep_ms_ = 0;
   std::int64_t next_limit_sweep_ms_ = 0;
+  WallClockGuard wall_clock_;
+  std::int64_t expired_until_ms_ = 0;  // deliveries of older messages are gone from the queue
   std::uint64_t started_us_ = 0;
-  bool store_healthy_ = true;
   bool draining_ = false;
   bool stopped_ = false;
 };

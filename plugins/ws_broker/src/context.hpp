@@ -10,6 +10,7 @@
 #include "plugins/ws_broker/src/metrics.hpp"
 #include "plugins/ws_broker/src/options.hpp"
 #include "plugins/ws_broker/src/store.hpp"
+#include "plugins/ws_broker/src/store_health.hpp"
 #include "plugins/ws_broker/src/text.hpp"
 #include "protocol/random.hpp"
 
@@ -23,6 +24,7 @@ struct Context {
   const HostApi& host;
   Options options;
   Metrics metrics;
+  StoreHealth health{host, metrics};
   StorageClient storage;
   StoreSqlPtr sql;
   protocol::RandomSource random;

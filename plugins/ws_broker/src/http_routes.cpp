@@ -25,7 +25,7 @@ void respond_health(Broker& broker, const HttpRequest& request) {
   std::string body;
   protocol::ObjectWriter object(body);
   object.text("status", "ok");
-  object.text("db", broker.store_healthy() ? "up" : "down");
+  object.text("db", broker.context().health.ok() ? "up" : "down");
   write_version(object, broker);
   object.close();
   respond_json_cors(request, 200, body);
@@ -34,13 +34,14 @@ void respond_health(Broker& broker, const HttpRequest& request) {
 void respond_ready(Broker& broker, const HttpRequest& request) {
   std::string body;
   protocol::ObjectWriter object(body);
-  const bool ready = broker.store_healthy() && !broker.draining();
+  const std::string_view reason = broker.draining() ? "draining" : broker.context().health.reason();
+  const bool ready = reason.empty();
   if (ready) {
     object.text("status", "ready");
     write_version(object, broker);
   } else {
     object.text("status", "not_ready");
-    object.text("reason", broker.draining() ? "draining" : "db_down");
+    object.text("reason", reason);
   }
   object.close();
   respond_json_cors(request, ready ? 200 : 503, body);
@@ -52,7 +53,7 @@ void upgrade(Broker& broker, const HttpRequest& request) {
     respond_cors(request, 503, "shutting down");
     return;
   }
-  if (broker.waiting_hellos() >= broker.context().options.max_pending_connections) {
+  if (broker.pending_connections() >= broker.context().options.max_pending_connections) {
     broker.context().metrics.connections_rejected.add("pending_connections");
     respond_cors(request, 503, "too many connections wait for their hello");
     return;

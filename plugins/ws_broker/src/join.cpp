@@ -144,7 +144,7 @@ void enrol(Broker& broker, const HttpRequest& request, const Admission& admissio
   fresh.role = admission.role == "admin" ? "admin" : "member";
   fresh.joined_at_ms = context.wall_ms();
   ++admission.invite->used_count;
-  broker.joins_in_flight().insert(admission.mesh->id + fresh.pubkey);
+  auto claim = broker.joins_in_flight().claim(admission.mesh->id + fresh.pubkey);
   Mesh* mesh = admission.mesh;
   Invite* invite = admission.invite;
   context.storage.submit(
@@ -152,9 +152,7 @@ void enrol(Broker& broker, const HttpRequest& request, const Admission& admissio
         Status status = sql->use_invite(tx, invite_id);
         return status.ok() ? sql->insert_member(tx, **member, mesh_id) : status;
       },
-      [&broker, request, member, mesh, invite](Status status) {
-        const std::string key = mesh->id + (*member)->pubkey;
-        broker.joins_in_flight().erase(key);
+      [&broker, request, member, mesh, invite, claim = std::move(claim)](Status status) {
         if (!status.ok()) {
           --invite->used_count;
           const bool exhausted = status.error().code == ErrorCode::kDenied;
@@ -188,7 +186,7 @@ void handle_join(Broker& broker, const HttpRequest& request) {
     respond_member(request, *known, true);
     return;
   }
-  if (broker.joins_in_flight().count(admission.mesh->id + body->pubkey) != 0) {
+  if (broker.joins_in_flight().taken(admission.mesh->id + body->pubkey)) {
     // The same key, twice at once: whoever repeats after the first answer is told that it is a member.
     respond_error(request, "member_insert_failed");
     return;

@@ -10,7 +10,8 @@ namespace {
 constexpr std::string_view kSchema = "broker";
 constexpr std::uint64_t kHttpBodyMax = 1024 * 1024;  // ours are checked against max_message_bytes, with our own answer
 constexpr std::uint64_t kStoreCheckMs = 30'000;
-constexpr std::uint64_t kDrainReserveMs = 100;  // of the host's deadline, to answer in time
+constexpr std::uint64_t kStoreRecheckMs = 5'000;  // while it fails: the recovery is to be seen soon
+constexpr std::uint64_t kDrainReserveMs = 100;    // of the host's deadline, to answer in time
 
 }  // namespace
 
@@ -71,7 +72,8 @@ void Broker::loaded(LoadedState state) {
   cache_.load(std::move(state));
   const Status status = listen();
   if (status.ok()) {
-    set_store_healthy(true);
+    context_.health.read_ended(Status());
+    wall_clock_.start(context_.wall_ms(), context_.now_ms());
     start_timers();
   }
   started(status);
@@ -174,7 +176,8 @@ void Broker::stop() {
   }
   connections_.clear();
   graveyard_.clear();
-  waiting_hello_.clear();
+  pending_connections_.clear();
+  hello_deadlines_.clear();
   context_.storage.release();
 }
 
@@ -182,20 +185,37 @@ std::int64_t Broker::uptime_ms() const {
   return static_cast<std::int64_t>((context_.host.monotonic_us() - started_us_) / 1000);
 }
 
-void Broker::set_store_healthy(bool healthy) {
-  store_healthy_ = healthy;
-  context_.metrics.db_healthy.set(healthy ? 1 : 0);
-}
-
 void Broker::check_store() {
   auto depth = std::make_shared<std::int64_t>(0);
   context_.storage.read([sql = context_.sql, depth](SqlTransaction& tx) { return sql->queue_depth(tx, *depth); },
                         [this, depth](Status status) {
-                          set_store_healthy(status.ok());
+                          context_.health.read_ended(status);
                           if (status.ok()) {
                             delivery_.set_depth(*depth);
                           }
+                          probe_writes();
                         });
+}
+
+// A full disk can still be read. Where nothing was written since the last check, one row tells.
+void Broker::probe_writes() {
+  if (context_.health.take_written()) {
+    plan_store_check();
+    return;
+  }
+  context_.storage.submit(
+      [sql = context_.sql, at_ms = context_.wall_ms()](SqlTransaction& tx) { return sql->probe(tx, at_ms); },
+      [this](Status status) {
+        context_.health.write_ended(status);
+        context_.health.take_written();
+        plan_store_check();
+      });
+}
+
+void Broker::plan_store_check() {
+  if (!draining_ && !stopped_) {
+    store_timer_.start_ms(context_.health.ok() ? kStoreCheckMs : kStoreRecheckMs, [this] { check_store(); });
+  }
 }
 
 void Broker::start_timers() {
@@ -207,7 +227,7 @@ void Broker::start_timers() {
                 context_.options.hello_timeout_ms, context_.options.status_ttl_ms});
   const std::int64_t tick_ms = std::clamp(shortest_ms / 8, kTickMinMs, kTickMaxMs);
   tick_timer_.every_ms(static_cast<std::uint64_t>(tick_ms), [this] { tick(); });
-  store_timer_.every_ms(kStoreCheckMs, [this] { check_store(); });
+  plan_store_check();
   prune_timer_.start_ms(60'000, [this] { prune(); });
 }
 

@@ -45,7 +45,7 @@ Metrics::Metrics(const HostApi& host)
           host.counter("broker_hook_requests_total", "", "Stays 0: this broker has no route for status hooks")),
       hook_requests_limited(host.counter("broker_hook_requests_rate_limited_total", "",
                                          "Stays 0: this broker has no route for status hooks")),
-      db_healthy(host.gauge("broker_db_healthy", "", "1 while the store answers, 0 after it failed to")),
+      db_healthy(host.gauge("broker_db_healthy", "", "1 while the store can be read and written, 0 after it failed")),
       accept_latency_us(host.histogram("broker_accept_latency_microseconds", "",
                                        "Time from the frame to the durable acceptance of a message")),
       dedupe_hits(host.counter("broker_dedupe_hits_total", "", "Sends answered with the first acceptance of their id")),
@@ -59,6 +59,10 @@ Metrics::Metrics(const HostApi& host)
             "Things given up on because of a bound"),
       rate_then_refused(host.counter("broker_rate_limit_consumed_then_b2_rejected_total", "",
                                      "Sends that used up rate limit budget and were refused afterwards")),
-      presences(host.gauge("broker_presences", "", "Presences, counting those in their grace time")) {}
+      presences(host.gauge("broker_presences", "", "Presences, counting those in their grace time")),
+      prunes_skipped(host.counter("broker_prunes_skipped_total", "",
+                                  "Removals of old rows that were left out because the wall clock had jumped")),
+      reads_paused(host.counter("broker_reads_paused_total", "",
+                                "Times that a connection with too many open requests was not read for a while")) {}
 
 }  // namespace cm::broker

@@ -57,6 +57,8 @@ struct Metrics {
   LabelledCounter drops;
   Metric rate_then_refused;
   Metric presences;
+  Metric prunes_skipped;
+  Metric reads_paused;
 };
 
 }  // namespace cm::broker

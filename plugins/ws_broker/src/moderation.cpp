@@ -178,9 +178,9 @@ void store_revocation(Broker& broker, Member& member, std::optional<std::int64_t
   context.storage.submit(
       [sql = context.sql, id = member.id, at_ms](SqlTransaction& tx) { return sql->set_revoked(tx, id, at_ms); },
       [&broker, &member, at_ms, done = std::move(done)](Status status) {
+        broker.context().health.write_ended(status);
         if (status.ok()) {
           MeshCache::set_revoked(member, at_ms);
-          broker.set_store_healthy(true);
         }
         done(status.ok());
       });
@@ -196,6 +196,60 @@ std::string storage_error(const JsonValue& frame) {
   return error_frame("internal", "the store cannot be written now; nothing was changed", request_id(frame));
 }
 
+// What a ban and its end differ in.
+struct MembershipVerb {
+  std::string_view verb;
+  std::string_view not_found;  // in front of the quoted target
+  std::string_view not_found_end;
+  std::string_view audit_event;
+  std::string_view ack_type;
+  std::string_view ack_field;
+  Member* (*find)(Mesh& mesh, std::string_view target);
+  bool bans;
+};
+
+constexpr MembershipVerb kBan = {"ban",     "peer ",  " not found", "member_banned",
+                                 "ban_ack", "banned", &find_active, true};
+constexpr MembershipVerb kUnban = {"unban",     "no banned peer ", "",           "member_unbanned",
+                                   "unban_ack", "unbanned",        &find_banned, false};
+
+void change_membership(Broker& broker, Connection& connection, const JsonValue& frame, const MembershipVerb& verb) {
+  if (!may_moderate(connection, frame, verb.verb)) {
+    return;
+  }
+  const auto refuse = [&](std::string_view code, const std::string& text) {
+    connection.reply(error_frame(code, text, request_id(frame)));
+  };
+  const std::string target(text_member(frame, "target"));
+  if (target.empty()) {
+    return refuse("invalid", "target required");
+  }
+  Mesh& mesh = *connection.presence->mesh;
+  Member* actor = connection.presence->member;
+  Member* member = verb.find(mesh, target);
+  if (member == nullptr) {
+    return refuse("not_found", std::string(verb.not_found) + "\"" + target + "\"" + std::string(verb.not_found_end));
+  }
+  if (verb.bans && member == actor) {
+    return refuse("invalid", "cannot ban yourself");
+  }
+  const Connection::Ticket ticket = connection.reserve();
+  const std::optional<std::int64_t> at_ms =
+      verb.bans ? std::optional<std::int64_t>(broker.context().wall_ms()) : std::nullopt;
+  store_revocation(broker, *member, at_ms,
+                   [&broker, &mesh, &verb, actor, member, frame, number = connection.number(), ticket](bool ok) {
+                     if (!ok) {
+                       answer(broker, number, ticket, storage_error(frame));
+                       return;
+                     }
+                     if (verb.bans) {
+                       end_presences_of_banned(broker, *member);
+                     }
+                     audit_member(broker, mesh, verb.audit_event, actor, *member);
+                     answer(broker, number, ticket, member_ack(verb.ack_type, verb.ack_field, *member, frame));
+                   });
+}
+
 }  // namespace
 
 void handle_kick(Broker& broker, Connection& connection, const JsonValue& frame) {
@@ -207,36 +261,7 @@ void handle_disconnect(Broker& broker, Connection& connection, const JsonValue& 
 }
 
 void handle_ban(Broker& broker, Connection& connection, const JsonValue& frame) {
-  if (!may_moderate(connection, frame, "ban")) {
-    return;
-  }
-  const std::string target(text_member(frame, "target"));
-  if (target.empty()) {
-    connection.reply(error_frame("invalid", "target required", request_id(frame)));
-    return;
-  }
-  Mesh& mesh = *connection.presence->mesh;
-  Member* actor = connection.presence->member;
-  Member* member = find_active(mesh, target);
-  if (member == nullptr) {
-    connection.reply(error_frame("not_found", "peer \"" + target + "\" not found", request_id(frame)));
-    return;
-  }
-  if (member == actor) {
-    connection.reply(error_frame("invalid", "cannot ban yourself", request_id(frame)));
-    return;
-  }
-  const Connection::Ticket ticket = connection.reserve();
-  store_revocation(broker, *member, broker.context().wall_ms(),
-                   [&broker, &mesh, actor, member, frame, number = connection.number(), ticket](bool ok) {
-                     if (!ok) {
-                       answer(broker, number, ticket, storage_error(frame));
-                       return;
-                     }
-                     end_presences_of_banned(broker, *member);
-                     audit_member(broker, mesh, "member_banned", actor, *member);
-                     answer(broker, number, ticket, member_ack("ban_ack", "banned", *member, frame));
-                   });
+  change_membership(broker, connection, frame, kBan);
 }
 
 void end_presences_of_banned(Broker& broker, Member& member) {
@@ -247,31 +272,7 @@ void end_presences_of_banned(Broker& broker, Member& member) {
 }
 
 void handle_unban(Broker& broker, Connection& connection, const JsonValue& frame) {
-  if (!may_moderate(connection, frame, "unban")) {
-    return;
-  }
-  const std::string target(text_member(frame, "target"));
-  if (target.empty()) {
-    connection.reply(error_frame("invalid", "target required", request_id(frame)));
-    return;
-  }
-  Mesh& mesh = *connection.presence->mesh;
-  Member* actor = connection.presence->member;
-  Member* member = find_banned(mesh, target);
-  if (member == nullptr) {
-    connection.reply(error_frame("not_found", "no banned peer \"" + target + "\"", request_id(frame)));
-    return;
-  }
-  const Connection::Ticket ticket = connection.reserve();
-  store_revocation(broker, *member, std::nullopt,
-                   [&broker, &mesh, actor, member, frame, number = connection.number(), ticket](bool ok) {
-                     if (!ok) {
-                       answer(broker, number, ticket, storage_error(frame));
-                       return;
-                     }
-                     audit_member(broker, mesh, "member_unbanned", actor, *member);
-                     answer(broker, number, ticket, member_ack("unban_ack", "unbanned", *member, frame));
-                   });
+  change_membership(broker, connection, frame, kUnban);
 }
 
 void handle_list_bans(Broker&, Connection& connection, const JsonValue& frame) {

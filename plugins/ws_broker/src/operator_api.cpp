@@ -162,7 +162,7 @@ void post_mesh(Broker& broker, const HttpRequest& request, const JsonValue& json
         "a slug has 1 to 64 characters a-z, 0-9 and single hyphens; found \"" + slug + "\"; give another slug");
     return;
   }
-  if (broker.cache().slug_taken(slug) || broker.slugs_in_flight().count(slug) != 0) {
+  if (broker.cache().slug_taken(slug) || broker.slugs_in_flight().taken(slug)) {
     respond_error(request, 409, "slug_taken", "a mesh with the slug \"" + slug + "\" exists; give another slug");
     return;
   }
@@ -180,10 +180,8 @@ void post_mesh(Broker& broker, const HttpRequest& request, const JsonValue& json
   fresh.root_key = protocol::base64url_encode(root_key);
   fresh.self_editable_json = kSelfEditable;
   fresh.created_at_ms = context.wall_ms();
-  broker.slugs_in_flight().insert(slug);
   context.storage.submit([sql = context.sql, mesh](SqlTransaction& tx) { return sql->insert_mesh(tx, **mesh); },
-                         [&broker, request, mesh, slug](Status status) {
-                           broker.slugs_in_flight().erase(slug);
+                         [&broker, request, mesh, slug, claim = broker.slugs_in_flight().claim(slug)](Status status) {
                            if (!status.ok()) {
                              respond_storage_error(request, status);
                              return;
@@ -282,16 +280,20 @@ Result<std::string> make_token(const Mesh& mesh, const std::string& broker_url, 
 }
 
 // Whole seconds, because the token carries seconds and both must say the same. A token is its fields and nothing else,
-// so two invites of one role and second would be the same text: the later one lives a little longer.
-std::int64_t free_expiry_ms(Broker& broker, const Mesh& mesh, const std::string& role, std::int64_t wanted_ms) {
-  std::int64_t expires_at_ms = wanted_ms;
-  const auto taken = [&](const auto& invite) { return invite->role == role && invite->expires_at_ms == expires_at_ms; };
-  const auto key = [&] { return mesh.id + role + std::to_string(expires_at_ms); };
-  while (broker.invites_in_flight().count(key()) != 0 || std::any_of(mesh.invites.begin(), mesh.invites.end(), taken)) {
-    expires_at_ms += 1'000;
+// so two invites of one role and second would be the same text: the later one lives a little longer. The claim holds
+// the expiry for as long as the invite is being stored.
+ClaimedKeys::Claim claim_expiry(Broker& broker, const Mesh& mesh, Invite& invite) {
+  const auto same = [&](const auto& other) {
+    return other->role == invite.role && other->expires_at_ms == invite.expires_at_ms;
+  };
+  while (true) {
+    if (std::none_of(mesh.invites.begin(), mesh.invites.end(), same)) {
+      if (auto claim = broker.invites_in_flight().claim(mesh.id + invite.role + std::to_string(invite.expires_at_ms))) {
+        return claim;
+      }
+    }
+    invite.expires_at_ms += 1'000;
   }
-  broker.invites_in_flight().insert(key());
-  return expires_at_ms;
 }
 
 void respond_invite(Broker& broker, const HttpRequest& request, const Invite& invite) {
@@ -331,17 +333,17 @@ void post_invite(Broker& broker, const HttpRequest& request, Mesh& mesh, const J
   fresh.role = role;
   fresh.max_uses = *max_uses;
   fresh.created_at_ms = context.wall_ms();
-  fresh.expires_at_ms = free_expiry_ms(broker, mesh, role, (fresh.created_at_ms / 1000 + *expires_in_s) * 1000);
+  fresh.expires_at_ms = (fresh.created_at_ms / 1000 + *expires_in_s) * 1000;
+  auto claim = claim_expiry(broker, mesh, fresh);
   auto token = make_token(mesh, broker.public_url(), fresh);
   if (!token.ok()) {
-    broker.invites_in_flight().erase(mesh.id + role + std::to_string(fresh.expires_at_ms));
     respond_error(request, 500, "internal", token.error().message);
     return;
   }
   fresh.token = std::move(*token);
   context.storage.submit([sql = context.sql, invite,
                           mesh_id = mesh.id](SqlTransaction& tx) { return sql->insert_invite(tx, **invite, mesh_id); },
-                         [&broker, request, &mesh, invite](Status status) {
+                         [&broker, request, &mesh, invite, claim = std::move(claim)](Status status) {
                            if (!status.ok()) {
                              respond_storage_error(request, status);
                              return;

@@ -10,6 +10,7 @@ void read_limits(const HostApi& host, Options& options) {
   options.rate_limit_per_min = static_cast<double>(host.option_int("rate_limit_per_min"));
   options.rate_limit_burst = static_cast<double>(host.option_int("rate_limit_burst"));
   options.pre_hello_frames = static_cast<std::uint32_t>(host.option_int("pre_hello_frames"));
+  options.open_requests_max = static_cast<std::size_t>(host.option_int("open_requests_max"));
   options.max_pending_connections = static_cast<std::size_t>(host.option_int("max_pending_connections"));
   options.dedupe_cache_entries = static_cast<std::size_t>(host.option_int("dedupe_cache_entries"));
   options.member_queue_rows = static_cast<std::size_t>(host.option_int("member_queue_rows"));
@@ -31,6 +32,7 @@ void read_times(const HostApi& host, Options& options) {
   options.delivered_retention_ms = host.option_int("delivered_retention");
   options.dedupe_permanent = host.option_text("dedupe_mode") != "retention_scoped";
   options.dedupe_retention_days = host.option_int("dedupe_retention_days");
+  options.audit_retention_days = host.option_int("audit_retention_days");
 }
 
 }  // namespace

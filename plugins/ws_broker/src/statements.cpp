@@ -85,7 +85,10 @@ StoreSql::Statements::Statements(StorageClient& client) {
   find_messages = prepare(
       "SELECT seq, id, target_spec, created_at_ms FROM message WHERE mesh_id = ?1 AND id >= ?2 AND id < ?3 LIMIT 2");
   deliveries_of = prepare("SELECT recipient_member, delivered_at_ms FROM delivery WHERE seq = ?1");
-  last_audit_hash = prepare("SELECT hash FROM audit_log WHERE mesh_id = ?1 ORDER BY id DESC LIMIT 1");
+  // All entries may have been pruned: the chain then goes on from its anchor.
+  last_audit_hash = prepare(
+      "SELECT coalesce((SELECT hash FROM audit_log WHERE mesh_id = ?1 ORDER BY id DESC LIMIT 1), "
+      "(SELECT hash FROM audit_anchor WHERE mesh_id = ?1), 'genesis')");
   insert_audit = prepare(
       "INSERT INTO audit_log (mesh_id, event_type, actor_member_id, actor_display_name, payload, prev_hash, hash, "
       "created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
@@ -98,25 +101,27 @@ StoreSql::Statements::Statements(StorageClient& client) {
       "SELECT id, event_type, actor_member_id, payload, created_at, prev_hash, hash FROM audit_log "
       "WHERE mesh_id = ?1 ORDER BY id");
 
-  // Sequence numbers grow with the time of acceptance, so that old messages are a prefix of the table.
-  first_seq_since = prepare("SELECT seq FROM message WHERE created_at_ms >= ?1 ORDER BY seq LIMIT 1");
-  expire_deliveries = prepare(
-      "DELETE FROM delivery WHERE (seq, recipient_member) IN (SELECT seq, recipient_member FROM delivery "
-      "WHERE seq < ?1 AND delivered_at_ms IS NULL ORDER BY seq LIMIT ?2)");
-  forget_history = prepare(
-      "UPDATE client_message_dedupe SET history_available = 0 WHERE (mesh_id, client_message_id) IN "
-      "(SELECT mesh_id, client_message_id FROM message WHERE seq < ?1 AND client_message_id IS NOT NULL "
-      "ORDER BY seq LIMIT ?2)");
-  delete_deliveries =
-      prepare("DELETE FROM delivery WHERE seq IN (SELECT seq FROM message WHERE seq < ?1 ORDER BY seq LIMIT ?2)");
-  delete_messages =
-      prepare("DELETE FROM message WHERE seq IN (SELECT seq FROM message WHERE seq < ?1 ORDER BY seq LIMIT ?2)");
+  expire_deliveries = prepare(PruneSql::kExpireDeliveries);
+  forget_history = prepare(PruneSql::kForgetHistory);
+  delete_deliveries = prepare(PruneSql::kDeleteDeliveries);
+  delete_messages = prepare(PruneSql::kDeleteMessages);
   delete_dedupe = prepare(
       "DELETE FROM client_message_dedupe WHERE (mesh_id, client_message_id) IN (SELECT mesh_id, client_message_id "
       "FROM client_message_dedupe WHERE expires_at_ms < ?1 LIMIT ?2)");
   delete_session_keys = prepare(
       "DELETE FROM session_key WHERE (mesh_id, pubkey) IN "
       "(SELECT mesh_id, pubkey FROM session_key WHERE last_seen_at_ms < ?1 LIMIT ?2)");
+
+  mesh_ids = prepare("SELECT id FROM mesh");
+  audit_anchor = prepare("SELECT hash FROM audit_anchor WHERE mesh_id = ?1");
+  audit_oldest = prepare("SELECT id, created_at, hash FROM audit_log WHERE mesh_id = ?1 ORDER BY id LIMIT ?2");
+  put_audit_anchor = prepare(
+      "INSERT INTO audit_anchor (mesh_id, hash, last_id, removed) VALUES (?1, ?2, ?3, ?4) "
+      "ON CONFLICT (mesh_id) DO UPDATE SET hash = excluded.hash, last_id = excluded.last_id, "
+      "removed = removed + excluded.removed");
+  delete_audit = prepare("DELETE FROM audit_log WHERE mesh_id = ?1 AND id <= ?2");
+  put_probe = prepare(
+      "INSERT INTO store_probe (id, at_ms) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at_ms = excluded.at_ms");
 }
 
 }  // namespace cm::broker

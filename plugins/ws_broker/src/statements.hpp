@@ -15,8 +15,9 @@ struct StoreSql::Statements {
   cm_statement claim_id, find_dedupe, insert_message, insert_delivery;
   cm_statement waiting_rows, mark_delivered, mark_claimed, acknowledge_by_id, acknowledge_by_client_id, queue_depth;
   cm_statement find_messages, deliveries_of, last_audit_hash, insert_audit, audit_page, audit_count, audit_chain;
-  cm_statement first_seq_since, expire_deliveries, forget_history, delete_deliveries, delete_messages, delete_dedupe,
+  cm_statement expire_deliveries, forget_history, delete_deliveries, delete_messages, delete_dedupe,
       delete_session_keys;
+  cm_statement audit_anchor, audit_oldest, put_audit_anchor, delete_audit, mesh_ids, put_probe;
 };
 
 }  // namespace cm::broker

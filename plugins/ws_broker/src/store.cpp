@@ -263,7 +263,10 @@ Status StoreSql::audit_page(SqlTransaction& tx, std::string_view mesh_id, std::s
 }
 
 Status StoreSql::verify_audit(SqlTransaction& tx, std::string_view mesh_id, AuditVerdict& out) const {
-  std::string previous = "genesis";
+  std::string previous;
+  if (const Status status = audit_start(tx, mesh_id, previous); !status.ok()) {
+    return status;
+  }
   return tx.query(sql_->audit_chain, {mesh_id}, [&](const SqlRow& row) {
     ++out.entries;
     AuditEntry entry;

@@ -103,16 +103,20 @@ struct AuditVerdict {
 };
 
 struct PruneLimits {
+  std::int64_t queue_from_ms = 0;                // undelivered rows of still older messages are gone already
   std::int64_t queue_before_ms = 0;              // undelivered rows of older messages go
   std::int64_t messages_before_ms = 0;           // messages that are older go
   std::int64_t sessions_before_ms = 0;           // session keys not seen since go
   std::optional<std::int64_t> dedupe_before_ms;  // records that expired before go; absent: permanent
+  std::optional<std::int64_t> audit_before_ms;   // audit entries that are older go; absent: none
 };
 struct PruneCounts {
   std::uint64_t expired_deliveries = 0;
   std::uint64_t messages = 0;
   std::uint64_t dedupe_records = 0;
   std::uint64_t session_keys = 0;
+  std::uint64_t audit_entries = 0;
+  bool full() const noexcept;  // one of the counts is a whole batch: there may be more
 };
 
 class StoreSql {
@@ -160,17 +164,33 @@ class StoreSql {
   // `event_type` empty: all.
   Status audit_page(SqlTransaction& tx, std::string_view mesh_id, std::string_view event_type, std::int64_t limit,
                     std::int64_t offset, AuditPage& out) const;
+  // Begins where pruning has cut the chain.
   Status verify_audit(SqlTransaction& tx, std::string_view mesh_id, AuditVerdict& out) const;
   // One bounded step; call again while it reports a full batch.
   Status prune(SqlTransaction& tx, const PruneLimits& limits, PruneCounts& out) const;
+  // Writes one row, to find out whether the store takes writes.
+  Status probe(SqlTransaction& tx, std::int64_t at_ms) const;
 
  private:
+  Status prune_audit(SqlTransaction& tx, std::int64_t before_ms, std::uint64_t& removed) const;
+  Status prune_audit_of(SqlTransaction& tx, std::string_view mesh_id, std::string_view before, std::int64_t limit,
+                        std::uint64_t& removed) const;
+  // The hash that the first entry of the mesh follows.
+  Status audit_start(SqlTransaction& tx, std::string_view mesh_id, std::string& out) const;
   struct Statements;
   std::shared_ptr<const Statements> sql_;
 };
 using StoreSqlPtr = std::shared_ptr<const StoreSql>;
 
 inline constexpr std::int64_t kPruneBatch = 500;
+
+// The SQL that prune() uses to find old rows, for the test that asks SQLite how it would run them.
+struct PruneSql {
+  static const char* const kExpireDeliveries;
+  static const char* const kForgetHistory;
+  static const char* const kDeleteDeliveries;
+  static const char* const kDeleteMessages;
+};
 
 // The hash of an audit entry (wire/01 section 14.1).
 std::string audit_hash(std::string_view previous, const AuditEntry& entry);

@@ -101,37 +101,4 @@ Status StoreSql::load(SqlTransaction& tx, LoadedState& out) const {
   return status;
 }
 
-Status StoreSql::prune(SqlTransaction& tx, const PruneLimits& limits, PruneCounts& out) const {
-  Status status;
-  const auto seq_before = [&](std::int64_t time_ms) {
-    std::int64_t seq = std::numeric_limits<std::int64_t>::max();
-    if (status.ok()) {
-      status = tx.query(sql_->first_seq_since, {time_ms}, [&](const SqlRow& row) { seq = row.integer(0); });
-    }
-    return seq;
-  };
-  const auto step = [&](cm_statement statement, std::int64_t bound, std::uint64_t* count) {
-    if (!status.ok()) {
-      return;
-    }
-    const auto changes = tx.execute(statement, {bound, kPruneBatch});
-    if (!changes.ok()) {
-      status = changes.error();
-    } else if (count != nullptr) {
-      *count = *changes;
-    }
-  };
-  step(sql_->expire_deliveries, seq_before(limits.queue_before_ms), &out.expired_deliveries);
-  const std::int64_t messages_before = seq_before(limits.messages_before_ms);
-  // The order matters: the first two find their rows through the messages that the third deletes.
-  step(sql_->forget_history, messages_before, nullptr);
-  step(sql_->delete_deliveries, messages_before, nullptr);
-  step(sql_->delete_messages, messages_before, &out.messages);
-  step(sql_->delete_session_keys, limits.sessions_before_ms, &out.session_keys);
-  if (limits.dedupe_before_ms) {
-    step(sql_->delete_dedupe, *limits.dedupe_before_ms, &out.dedupe_records);
-  }
-  return status;
-}
-
 }  // namespace cm::broker

@@ -4,8 +4,8 @@
 
 namespace cm::broker {
 
-WriteBehind::WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics)
-    : host_(host), storage_(storage), metrics_(metrics), timer_(host) {}
+WriteBehind::WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics, StoreHealth& health)
+    : host_(host), storage_(storage), metrics_(metrics), health_(health), timer_(host) {}
 
 void WriteBehind::add(SqlWork write) {
   if (stopped_ || pending_.size() >= kPendingMax) {
@@ -100,9 +100,11 @@ void WriteBehind::run_next() {
 void WriteBehind::finished(const Batch& batch, const Status& status) {
   running_ = false;
   const bool retry = !status.ok() && (status.error().code == ErrorCode::kBusy || status.error().code == ErrorCode::kIo);
+  if (retry || status.ok()) {
+    health_.write_ended(status);
+  }
   if (retry) {
     pending_.insert(pending_.begin(), std::make_move_iterator(batch->begin()), std::make_move_iterator(batch->end()));
-    host_.log(LogLevel::kWarn, "background writes have to wait", {{"error", status.error().message}});
     start_timer(kRetryMs);
     return;
   }

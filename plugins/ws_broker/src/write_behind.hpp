@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "plugins/ws_broker/src/metrics.hpp"
+#include "plugins/ws_broker/src/store_health.hpp"
 
 namespace cm::broker {
 
@@ -21,7 +22,7 @@ class WriteBehind {
   static constexpr std::size_t kBatchMax = 512;
   static constexpr std::size_t kPendingMax = 200'000;  // beyond it new writes are dropped and counted
 
-  WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics);
+  WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics, StoreHealth& health);
 
   // `write` runs later on the storage's thread; it owns all it needs. [loop]
   void add(SqlWork write);
@@ -51,6 +52,7 @@ class WriteBehind {
   const HostApi& host_;
   StorageClient& storage_;
   const Metrics& metrics_;
+  StoreHealth& health_;
   Timer timer_;
   std::function<SqlWork()> collector_;
   std::deque<SqlWork> pending_;

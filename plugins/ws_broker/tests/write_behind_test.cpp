@@ -24,7 +24,8 @@ class WriteBehindTest : public ::testing::Test {
   StorageClient storage_;
   Metrics metrics_;
   std::vector<int> written_;
-  WriteBehind writes_{api_, storage_, metrics_};
+  StoreHealth health_{api_, metrics_};
+  WriteBehind writes_{api_, storage_, metrics_, health_};
 };
 
 TEST_F(WriteBehindTest, CollectsAndKeepsTheOrder) {
