@@ -29,7 +29,7 @@ HOST = "127.0.0.1"
 ISO_TIME = re.compile(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$")
 
 # Leases in fractions of a second, so that their ends can be waited for.
-SHORT_LEASES = {"lease_grace_ms": 1200, "ping_interval_ms": 200, "stale_after_ms": 700, "claim_lease_ms": 600}
+SHORT_LEASES = {"lease_grace_ms": 600, "ping_interval_ms": 200, "stale_after_ms": 700, "claim_lease_ms": 300}
 
 
 def broker_config(directory, port, overrides):
