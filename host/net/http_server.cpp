@@ -29,20 +29,57 @@ Result<ListenerInfo> HttpServerCore::add_listener(Result<std::unique_ptr<HttpLis
   if (!started) {
     return started.error();
   }
+  (*listener)->set_accepting(accepting_);
   ListenerInfo info = (*listener)->info();
   listeners_.emplace(info.id, std::move(*listener));
   return info;
 }
 
 void HttpServerCore::add_connection(std::shared_ptr<HttpServerConnection> connection) {
+  ++waiting_first_;
   auto* key = connection.get();
   connections_.emplace(key, std::move(connection));
 }
 
 void HttpServerCore::remove_connection(HttpServerConnection* connection) {
+  if (connection->waits_for_first_request()) {
+    first_request_done();
+  }
   connections_.erase(connection);
   if (draining && connections_.empty()) {
     finish_drain();
+  }
+}
+
+void HttpServerCore::set_accepting(bool accepting) {
+  accepting_ = accepting;
+  for (const auto& [id, listener] : listeners_) {
+    listener->set_accepting(accepting);
+  }
+}
+
+void HttpServerCore::quiesce(std::uint64_t timeout_ms, UniqueFunction<void()> done) {
+  assert(loop.on_loop() && !quiesced_);
+  set_accepting(false);
+  quiesced_ = std::move(done);
+  quiesce_timer_ = loop.start_timer_after_ms(timeout_ms, [self = shared_from_this()] { self->finish_quiesce(); });
+  if (waiting_first_ == 0) {
+    finish_quiesce();
+  }
+}
+
+void HttpServerCore::first_request_done() {
+  assert(waiting_first_ != 0);
+  if (--waiting_first_ == 0) {
+    finish_quiesce();
+  }
+}
+
+void HttpServerCore::finish_quiesce() {
+  loop.cancel_timer(quiesce_timer_);
+  if (quiesced_) {
+    loop.post(std::move(quiesced_));
+    quiesced_ = nullptr;
   }
 }
 
@@ -80,6 +117,7 @@ void HttpServerCore::close() {
     const auto connection = connections_.begin()->second;
     connection->close();
   }
+  finish_quiesce();
   if (draining) {
     finish_drain();
   }
@@ -102,21 +140,33 @@ HttpServer::~HttpServer() {
 
 Result<ListenerInfo> HttpServer::listen_tcp(const TcpListenerOptions& options) {
   assert(core_->loop.on_loop());
-  return core_->add_listener(detail::open_tcp_listener(*core_, options));
+  return core_->add_listener(
+      detail::make_listener(*core_, ListeningSocket::open(options), options.connections_max, options.tls));
 }
 
 Result<ListenerInfo> HttpServer::listen_unix(const UnixListenerOptions& options) {
   assert(core_->loop.on_loop());
-  return core_->add_listener(detail::open_unix_listener(*core_, options));
+  return core_->add_listener(
+      detail::make_listener(*core_, ListeningSocket::open(options), options.connections_max, nullptr));
 }
 
 Result<ListenerInfo> HttpServer::listen_fd(int fd, std::shared_ptr<TlsServerContext> tls, std::size_t connections_max) {
   assert(core_->loop.on_loop());
-  return core_->add_listener(detail::adopt_listener(*core_, fd, std::move(tls), connections_max));
+  return core_->add_listener(
+      detail::make_listener(*core_, ListeningSocket::adopt(fd, false), connections_max, std::move(tls)));
 }
 
 void HttpServer::close_listener(std::uint32_t id) {
   core_->close_listener(id);
+}
+
+void HttpServer::set_accepting(bool accepting) {
+  assert(core_->loop.on_loop());
+  core_->set_accepting(accepting);
+}
+
+void HttpServer::quiesce(std::uint64_t timeout_ms, UniqueFunction<void()> done) {
+  core_->quiesce(timeout_ms, std::move(done));
 }
 
 void HttpServer::drain(std::uint64_t timeout_ms, UniqueFunction<void()> done) {

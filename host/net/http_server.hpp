@@ -183,6 +183,11 @@ class HttpServer {
   Result<ListenerInfo> listen_fd(int fd, std::shared_ptr<TlsServerContext> tls, std::size_t connections_max = 16'384);
   void close_listener(std::uint32_t id);
 
+  // false: connections wait in the kernel's queue until true, or until somebody else accepts from the same socket.
+  void set_accepting(bool accepting);
+  // Stops accepting and waits until every connection that was accepted has delivered its first request, so that none is
+  // cut before it could ask; at most `timeout_ms`. `done` is called once, on the loop.
+  void quiesce(std::uint64_t timeout_ms, UniqueFunction<void()> done);
   // Stops accepting, closes idle connections, lets requests and streams in flight finish until `timeout_ms` from now,
   // then cuts what is left. `done` is called once, on the loop. WebSocket connections are not the server's any more:
   // their owner closes them.

@@ -1,3 +1,4 @@
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -229,9 +230,11 @@ bool HttpServerConnection::on_head() {
 }
 
 void HttpServerConnection::deliver() {
-  ++requests_;
+  if (++requests_ == 1) {
+    core_->first_request_done();
+  }
   core_->counters->http_requests.add();
-  close_after_ = !parser_.keep_alive() || core_->draining || requests_ >= core_->options.limits.requests_per_connection;
+  close_after_ = !parser_.keep_alive() || core_->ending() || requests_ >= core_->options.limits.requests_per_connection;
   auto data = std::make_unique<HttpRequestData>();
   data->head = std::move(parser_.head());
   data->body = body_.finish();
@@ -393,7 +396,8 @@ void HttpServerConnection::on_timeout() {
 void HttpServerConnection::drain() {
   if (phase_ == Phase::kTlsHandshake) {
     close();
-  } else if (phase_ == Phase::kReading && !parser_.started() && !parser_.in_body() && pending_bytes() == 0) {
+  } else if (phase_ == Phase::kReading && !parser_.started() && !parser_.in_body() && pending_bytes() == 0 &&
+             !input_waits()) {
     if (output_.empty()) {
       close();
     } else {
@@ -402,6 +406,12 @@ void HttpServerConnection::drain() {
   } else {
     close_after_ = true;
   }
+}
+
+// A request that lies in the kernel's buffer would be lost with a reset; it is answered like one that was read.
+bool HttpServerConnection::input_waits() const {
+  int waiting = 0;
+  return ::ioctl(socket_->fd(), FIONREAD, &waiting) == 0 && waiting > 0;
 }
 
 // The proper end: everything was sent, so the socket is left to be closed without a reset.

@@ -1,6 +1,8 @@
 // The inside of HttpServer: listeners, connections, and what a request carries. [loop]
 #pragma once
 
+#include <sys/socket.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +13,7 @@
 #include "host/net/detail/stream_socket.hpp"
 #include "host/net/detail/write_queue.hpp"
 #include "host/net/http_server.hpp"
+#include "host/net/listening_socket.hpp"
 
 namespace cm::net::detail {
 
@@ -27,7 +30,7 @@ struct HttpRequestData {
 // One listening socket.
 class HttpListener final : public FdListener {
  public:
-  HttpListener(HttpServerCore& server, int fd, ListenerInfo info, std::size_t connections_max,
+  HttpListener(HttpServerCore& server, ListeningSocket socket, ListenerInfo info, std::size_t connections_max,
                std::shared_ptr<TlsServerContext> tls);
   ~HttpListener();
   HttpListener(const HttpListener&) = delete;
@@ -38,15 +41,15 @@ class HttpListener final : public FdListener {
 
   const ListenerInfo& info() const { return info_; }
   const std::shared_ptr<TlsServerContext>& tls() const { return tls_; }
-  // Remembers which file to remove at close: only while it is still the one that was bound.
-  void own_socket_file();
+  // While false, connections wait in the kernel's queue.
+  void set_accepting(bool accepting);
 
  private:
   void accept_one(int fd);
   void pause_accepting();
 
   HttpServerCore& server_;
-  int fd_;
+  ListeningSocket socket_;
   ListenerInfo info_;
   std::size_t connections_max_;
   std::shared_ptr<TlsServerContext> tls_;
@@ -54,16 +57,14 @@ class HttpListener final : public FdListener {
   std::shared_ptr<std::size_t> open_count_ = std::make_shared<std::size_t>(0);
   FdWatch watch_;
   TimerId resume_timer_ = TimerId::kNone;
-  std::uint64_t file_device_ = 0;
-  std::uint64_t file_inode_ = 0;
+  bool accepting_ = true;
 };
 
-Result<std::unique_ptr<HttpListener>> open_tcp_listener(HttpServerCore& server, const TcpListenerOptions& options);
-Result<std::unique_ptr<HttpListener>> open_unix_listener(HttpServerCore& server, const UnixListenerOptions& options);
-// Takes over a listening descriptor; closes it when it is not one.
-Result<std::unique_ptr<HttpListener>> adopt_listener(HttpServerCore& server, int fd,
-                                                     std::shared_ptr<TlsServerContext> tls,
-                                                     std::size_t connections_max);
+// A listener that owns the socket, or the error that it came with.
+Result<std::unique_ptr<HttpListener>> make_listener(HttpServerCore& server, Result<ListeningSocket> socket,
+                                                    std::size_t connections_max, std::shared_ptr<TlsServerContext> tls);
+// The address of an IPv4 or IPv6 socket; a mapped IPv4 address as IPv4.
+RemoteAddress to_address(const sockaddr_storage& storage);
 // " by process 123 (nginx)" when /proc tells who listens on the port, otherwise " by another process".
 std::string describe_port_owner(std::uint16_t port);
 
@@ -75,8 +76,14 @@ class HttpServerCore : public std::enable_shared_from_this<HttpServerCore> {
   void close_listener(std::uint32_t id) { listeners_.erase(id); }
   void add_connection(std::shared_ptr<HttpServerConnection> connection);
   void remove_connection(HttpServerConnection* connection);
+  void set_accepting(bool accepting);
+  void quiesce(std::uint64_t timeout_ms, UniqueFunction<void()> done);
+  // A connection has delivered its first request, or ended before.
+  void first_request_done();
   void drain(std::uint64_t timeout_ms, UniqueFunction<void()> done);
   void close();
+  // The server is about to stop or already does: connections are not kept alive any more.
+  bool ending() const { return draining || !accepting_; }
   std::uint32_t next_listener_id() { return next_listener_id_++; }
   std::size_t connection_count() const { return connections_.size(); }
 
@@ -89,9 +96,14 @@ class HttpServerCore : public std::enable_shared_from_this<HttpServerCore> {
 
  private:
   void finish_drain();
+  void finish_quiesce();
 
   std::unordered_map<std::uint32_t, std::unique_ptr<HttpListener>> listeners_;
   std::unordered_map<HttpServerConnection*, std::shared_ptr<HttpServerConnection>> connections_;
+  std::size_t waiting_first_ = 0;  // connections that have not delivered a request yet
+  bool accepting_ = true;
+  UniqueFunction<void()> quiesced_;
+  TimerId quiesce_timer_ = TimerId::kNone;
   UniqueFunction<void()> drained_;
   TimerId drain_timer_ = TimerId::kNone;
   std::uint32_t next_listener_id_ = 1;
@@ -111,6 +123,7 @@ class HttpServerConnection final : public FdListener, public std::enable_shared_
   // Closes at once; requests and streams in flight are told.
   void close();
   bool open() const { return phase_ != Phase::kClosed; }
+  bool waits_for_first_request() const { return requests_ == 0; }
   HttpServerCore& core() { return *core_; }
 
   // Called by the request in flight.
@@ -159,6 +172,8 @@ class HttpServerConnection final : public FdListener, public std::enable_shared_
   void on_timer();
   void on_timeout();
   void leave();
+  // Bytes have arrived that nobody has read yet.
+  bool input_waits() const;
   std::size_t pending_bytes() const { return pending_.size() - pending_at_; }
 
   std::shared_ptr<HttpServerCore> core_;
