@@ -34,8 +34,8 @@ Change compare(const HostConfig& before, const HostConfig& after, const Instance
                const InstanceConfig& new_instance) {
   const bool other_frame =
       old_instance.manifest->id != new_instance.manifest->id || old_instance.permissions != new_instance.permissions ||
-      old_instance.loop != new_instance.loop || old_instance.depends_on != new_instance.depends_on ||
-      joins_another(before, after, old_instance, new_instance);
+      old_instance.loop != new_instance.loop || old_instance.isolation != new_instance.isolation ||
+      old_instance.depends_on != new_instance.depends_on || joins_another(before, after, old_instance, new_instance);
   return other_frame ? Change::kRestart : compare_options(old_instance.options, new_instance.options);
 }
 

@@ -64,6 +64,22 @@ struct OpsSettings {
   ValidatedOptions options;
 };
 
+// The keys isolation and isolation_* of [plugins.NAME].
+struct IsolationSettings {
+  bool process = false;  // in a runner child of its own
+  std::uint64_t memory_bytes_max = 256u << 20;
+  std::uint64_t file_bytes_max = 1u << 30;
+  std::uint32_t descriptors_max = 64;
+  std::uint32_t cpu_seconds_max = 0;  // in each minute; 0: no limit
+  bool network = false;
+  std::uint64_t hang_timeout_ms = 5'000;
+  std::uint32_t failures_max = 5;
+  std::uint64_t failure_window_ms = 600'000;
+  std::uint64_t restart_delay_ms = 200;
+
+  friend bool operator==(const IsolationSettings&, const IsolationSettings&) = default;
+};
+
 // [plugins.NAME]
 struct InstanceConfig {
   std::string name;
@@ -72,6 +88,7 @@ struct InstanceConfig {
   std::vector<std::string> permissions;      // host tables granted: without the key, all that the manifest asks for
   std::optional<std::uint32_t> loop;         // explicit loop index, the same for a whole loop group
   std::size_t loop_group = 0;                // instances with equal numbers must share one loop
+  IsolationSettings isolation;
   ValidatedOptions options;
   std::vector<std::string> depends_on;  // instances that its plugin options name, without doubles
   SourceLocation where;

@@ -114,6 +114,47 @@ OptionSpec host_key(std::string name, OptionType type, std::string doc) {
   return spec;
 }
 
+// A key with a default and a range, both as a person would write them.
+OptionSpec bounded_key(std::string name, OptionType type, options::RawValue value, std::int64_t min, std::int64_t max,
+                       std::string doc) {
+  OptionSpec spec = host_key(std::move(name), type, std::move(doc));
+  spec.default_value = std::move(value);
+  spec.min_int = min;
+  spec.max_int = max;
+  return spec;
+}
+
+// One prefix for all of them, so that a key which is added later takes no name away from a plugin.
+void add_isolation(std::vector<OptionSpec>& options) {
+  constexpr std::int64_t kMiB = 1 << 20;
+  OptionSpec tier =
+      host_key("isolation", OptionType::kChoice,
+               "process: the plugin runs in a process of its own, with the limits below. none: in the host.");
+  tier.choices = {"none", "process"};
+  tier.default_value = text("none");
+  options.push_back(std::move(tier));
+  options.push_back(bounded_key("isolation_memory_max", OptionType::kSize, text("256MiB"), 16 * kMiB, 65'536 * kMiB,
+                                "Memory that its process may use; more ends it."));
+  options.push_back(bounded_key("isolation_file_max", OptionType::kSize, text("1GiB"), 0, kMiB * kMiB,
+                                "Size that a file may reach by its writes."));
+  options.push_back(bounded_key("isolation_descriptors_max", OptionType::kInt, std::int64_t{64}, 16, 65'536,
+                                "Files that its process may hold open."));
+  options.push_back(bounded_key("isolation_cpu_seconds", OptionType::kInt, std::int64_t{0}, 0, 3'600,
+                                "Processor time that it may use in each minute; more ends it. 0: no limit."));
+  OptionSpec network = host_key("isolation_network", OptionType::kBool,
+                                "true: it may make sockets of its own, besides those that the host has for it.");
+  network.default_value = false;
+  options.push_back(std::move(network));
+  options.push_back(bounded_key("isolation_hang_timeout", OptionType::kDuration, text("5s"), 100, 3'600'000,
+                                "A process that gives no sign of life for so long is ended."));
+  options.push_back(bounded_key("isolation_failures_max", OptionType::kInt, std::int64_t{5}, 1, 1'000,
+                                "After so many failures within the window it is not started again until a reload."));
+  options.push_back(bounded_key("isolation_failure_window", OptionType::kDuration, text("10m"), 1'000, 86'400'000,
+                                "The window in which failures are counted."));
+  options.push_back(bounded_key("isolation_restart_delay", OptionType::kDuration, text("200ms"), 1, 60'000,
+                                "Pause before the first restart; doubled by each failure in the window, up to 30 s."));
+}
+
 SectionSpec make_instance() {
   SectionSpec section{
       "plugins.NAME", "One instance of a plugin. The plugin's own options stand in the same table.", {}};
@@ -125,6 +166,7 @@ SectionSpec make_instance() {
                "Host tables that it gets; without it, all that its manifest asks for."),
       host_key("loop", OptionType::kInt, "The loop it lives on, from 0; without it, the host chooses."),
       host_key("enabled", OptionType::kBool, "false: the table is skipped.")};
+  add_isolation(section.options);
   section.options[2].min_int = 64;
   section.options[2].max_int = 64;
   section.options[4].min_int = 0;

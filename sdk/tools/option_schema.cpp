@@ -270,7 +270,7 @@ class SpecReader {
       add("name",
           "name: found " + json_quote(spec.name) +
               ", expected [a-z][a-z0-9_]* of at most 64 bytes that is not one of the host's own keys (use, file, "
-              "sha256, permissions, loop, enabled)");
+              "sha256, permissions, loop, enabled, isolation, isolation_*)");
     }
     for (const std::string& alias : spec.aliases) {
       if (!is_name(alias) || is_reserved_option(alias) || alias == spec.name) {

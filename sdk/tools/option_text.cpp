@@ -268,7 +268,9 @@ bool is_version(std::string_view text) noexcept {
 }
 
 bool is_reserved_option(std::string_view name) noexcept {
-  return std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
+  // One prefix for all keys of process isolation: a key that is added later takes no name away from a plugin.
+  return name == "isolation" || name.starts_with("isolation_") ||
+         std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
 }
 
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {

@@ -1,0 +1,62 @@
+// The keys of process isolation: defaults, bounds, and what is refused because it cannot cross.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "host/config/tests/fake_source.hpp"
+
+namespace cm::config {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ConfigIsolation, IsOffByDefault) {
+  const LoadReport report = load_text("[plugins.every]\n");
+  ASSERT_TRUE(report.config) << all_text(report);
+  EXPECT_EQ(report.config->instances[0].isolation, IsolationSettings());
+}
+
+TEST(ConfigIsolation, ReadsEveryKey) {
+  const LoadReport report = load_text(R"([plugins.every]
+isolation = "process"
+isolation_memory_max = "64MiB"
+isolation_file_max = "1MiB"
+isolation_descriptors_max = 32
+isolation_cpu_seconds = 20
+isolation_network = true
+isolation_hang_timeout = "2s"
+isolation_failures_max = 3
+isolation_failure_window = "1m"
+isolation_restart_delay = "50ms"
+)");
+  ASSERT_TRUE(report.config) << all_text(report);
+  const IsolationSettings expected{true, 64u << 20, 1u << 20, 32, 20, true, 2'000, 3, 60'000, 50};
+  EXPECT_EQ(report.config->instances[0].isolation, expected);
+}
+
+TEST(ConfigIsolation, RefusesWhatCannotCross) {
+  const LoadReport provides = load_text("[plugins.store]\npath = \"x\"\nisolation = \"process\"\n");
+  EXPECT_THAT(all_text(provides), HasSubstr("store provides cm.storage/1, which cannot cross"));
+  EXPECT_THAT(all_text(provides), HasSubstr("cm.bridge/1, cm.hook/1, cm.transport/1"));
+  const LoadReport uses =
+      load_text("[plugins.store]\npath = \"x\"\n[plugins.user]\nstorage = \"store\"\nisolation = \"process\"\n");
+  EXPECT_THAT(all_text(uses), HasSubstr("the option storage uses cm.storage/1 of another plugin"));
+  EXPECT_THAT(all_text(uses), HasSubstr("cm.hook/1, cm.peer/1"));
+}
+
+TEST(ConfigIsolation, RefusesValuesOutsideTheBounds) {
+  const LoadReport report = load_text(
+      "[plugins.every]\nisolation = \"container\"\nisolation_memory_max = \"1KiB\"\nisolation_failures_max = 0\n");
+  EXPECT_THAT(all_text(report), HasSubstr("isolation_memory_max"));
+  EXPECT_THAT(all_text(report), HasSubstr("isolation_failures_max"));
+  EXPECT_THAT(all_text(report), HasSubstr("\"container\""));
+}
+
+TEST(ConfigIsolation, AnotherTierIsAnotherInstance) {
+  const LoadReport before = load_text("[plugins.every]\n");
+  const LoadReport after = load_text("[plugins.every]\nisolation = \"process\"\n");
+  EXPECT_THAT(diff_configs(*before.config, *after.config).restarted, ElementsAre("every"));
+}
+
+}  // namespace
+}  // namespace cm::config
