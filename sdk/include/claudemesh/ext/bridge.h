@@ -87,6 +87,7 @@ typedef struct cm_bridge_mapping {
   cm_text_pview options_json; /* of the bridge's own meaning; an object, or empty */
 } cm_bridge_mapping;
 
+/* One mapping; valid until it returns. [loop] */
 typedef void (*cm_bridge_mapping_row)(void* user, const cm_bridge_mapping* mapping) CM_NOEXCEPT;
 
 /* --- messages --------------------------------------------------------------------------------------------------- */
@@ -140,14 +141,17 @@ typedef struct cm_bridge_crossing {
   cm_text_hview new_id;      /* mesh: the client message id; remote: its message id if it tells one */
 } cm_bridge_crossing;
 
+/* One ended crossing; valid until it returns. [loop] */
 typedef void (*cm_bridge_crossed)(void* user, const cm_bridge_crossing* crossing) CM_NOEXCEPT;
 
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
+/* One bridge, offered as cm.bridge/1. Since ABI 1.0. */
 typedef struct cm_bridge_v1 {
   uint32_t size;
   uint32_t reserved;
-  cm_text_hview (*network)(void* instance) CM_NOEXCEPT; /* "slack", "telegram", "mesh"; valid until destroy. [loop] */
+  /* What is on the other side: "slack", "telegram", "mesh"; valid until destroy. [loop] */
+  cm_text_hview (*network)(void* instance) CM_NOEXCEPT;
   /* `out_status->size` is set by the caller; only that many bytes are written. Views: until the next call. [loop] */
   cm_status (*status)(void* instance, cm_bridge_status* out_status) CM_NOEXCEPT;
   /* Calls `row` for each mapping, in the order of the ids, before it returns. [loop] */
@@ -156,7 +160,8 @@ typedef struct cm_bridge_v1 {
    * same remote channel and target under another id; CM_BUSY: CM_BRIDGE_MAPPINGS_MAX; CM_UNSUPPORTED: only the options
    * decide. [loop] */
   cm_status (*map)(void* instance, const cm_bridge_mapping* mapping) CM_NOEXCEPT;
-  cm_status (*unmap)(void* instance, cm_text_pview id) CM_NOEXCEPT; /* CM_GONE: unknown. [loop] */
+  /* Takes one away. CM_GONE: unknown. [loop] */
+  cm_status (*unmap)(void* instance, cm_text_pview id) CM_NOEXCEPT;
   /* Treats `message` exactly as one that came from the remote side. `crossed` is called exactly once per accepted call
    * and mapping that the channel has (once with CM_BRIDGE_UNMAPPED if it has none), perhaps much later when the other
    * side is slow, unless the instance stops before. CM_BUSY: too much is waiting, nothing was taken. [loop] */
@@ -167,7 +172,8 @@ typedef struct cm_bridge_v1 {
                             void* user) CM_NOEXCEPT;
   /* Every crossing, of deliver_* and of the bridge's own traffic, in the order in which they end. [loop] */
   cm_status (*observe)(void* instance, cm_bridge_crossed crossed, void* user, cm_handle* out_observer) CM_NOEXCEPT;
-  void (*unobserve)(void* instance, cm_handle observer) CM_NOEXCEPT; /* no call follows. [loop] */
+  /* Ends an observation; no call follows. A stale handle is ignored. [loop] */
+  void (*unobserve)(void* instance, cm_handle observer) CM_NOEXCEPT;
 } cm_bridge_v1;
 
 #ifdef __cplusplus

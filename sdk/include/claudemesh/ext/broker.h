@@ -52,6 +52,7 @@ typedef struct cm_broker_sender {
   cm_text_hview features_json; /* what was negotiated: {"name": version, ...}; may be empty */
 } cm_broker_sender;
 
+/* A member of a mesh, present or not. */
 typedef struct cm_broker_member {
   uint32_t size;
   uint32_t flags; /* OWNER, ADMIN; ONLINE: at least one connection */
@@ -64,6 +65,7 @@ typedef struct cm_broker_member {
   int64_t revoked_unix_ms; /* 0: active */
 } cm_broker_member;
 
+/* A mesh of this broker. */
 typedef struct cm_broker_mesh {
   uint32_t size;
   uint32_t reserved;
@@ -75,8 +77,11 @@ typedef struct cm_broker_mesh {
   uint64_t presences;
 } cm_broker_mesh;
 
+/* One presence; valid until it returns. [loop] */
 typedef void (*cm_broker_presence_row)(void* user, const cm_broker_sender* presence) CM_NOEXCEPT;
+/* One member; valid until it returns. [loop] */
 typedef void (*cm_broker_member_row)(void* user, const cm_broker_member* member) CM_NOEXCEPT;
+/* One mesh; valid until it returns. [loop] */
 typedef void (*cm_broker_mesh_row)(void* user, const cm_broker_mesh* mesh) CM_NOEXCEPT;
 
 /* --- cm.broker.messages/1: requests ------------------------------------------------------------------------------- */
@@ -92,7 +97,8 @@ typedef void (*cm_broker_mesh_row)(void* user, const cm_broker_mesh* mesh) CM_NO
 /* One frame of a client: `type` is its "type", `json` all of it, valid JSON, an object, with "_reqId" if it has one.
  * `request` is answered exactly once with `reply`, `no_reply` or `error`, now or later. Replies of one connection leave
  * in the order of its requests, so a slow answer holds up the others: after CM_BROKER_REPLY_TIMEOUT_MS the broker sends
- * the error `internal` and counts it. If the client leaves, the request stays valid and the reply is dropped. */
+ * the error `internal` and counts it. If the client leaves, the request stays valid and the reply is dropped.
+ * [loop] */
 typedef void (*cm_broker_request_handler)(void* user, cm_handle request, const cm_broker_sender* sender,
                                           cm_text_hview type, cm_text_hview json) CM_NOEXCEPT;
 
@@ -118,13 +124,13 @@ typedef struct cm_broker_send {
 typedef struct cm_broker_audience {
   uint32_t size;
   uint32_t reserved;
-  const cm_text_pview*
-      member_ids; /* one delivery each, the sender too if it is listed; unknown or revoked ones are skipped */
+  /* One delivery each, the sender too if it is listed; unknown or revoked ones are skipped. */
+  const cm_text_pview* member_ids;
   uint64_t member_count;
   cm_text_pview topic; /* name for the pushes' "topic"; may be empty */
   /* Runs in the very transaction that stores the message and its deliveries: both or neither. Any answer but CM_OK
-   * refuses the message: CM_INVALID, CM_DENIED for good, others to be repeated. Null: nothing more to write. [worker]
-   */
+   * refuses the message: CM_INVALID, CM_DENIED for good, others to be repeated. Null: nothing more to write.
+   * [worker] */
   cm_storage_work work;
   void* work_user;
   /* Exactly once when `route` was accepted: CM_OK after the commit and before the pushes, else nothing was stored; it
@@ -132,7 +138,8 @@ typedef struct cm_broker_audience {
   cm_storage_done done;
 } cm_broker_audience;
 
-/* `request` is answered exactly once with `route` or `error`, at the latest after CM_BROKER_REPLY_TIMEOUT_MS. */
+/* `request` is answered exactly once with `route` or `error`, at the latest after CM_BROKER_REPLY_TIMEOUT_MS.
+ * [loop] */
 typedef void (*cm_broker_target_handler)(void* user, cm_handle request, const cm_broker_sender* sender,
                                          const cm_broker_send* send) CM_NOEXCEPT;
 
@@ -144,6 +151,7 @@ typedef void (*cm_broker_target_handler)(void* user, cm_handle request, const cm
 #define CM_BROKER_TO_MESH UINT32_C(3)
 #define CM_BROKER_TO_KEY UINT32_C(4) /* the newest connection with this session or member key, in `member_id` */
 
+/* Who gets a push. Text is copied. */
 typedef struct cm_broker_to {
   uint32_t size;
   uint32_t kind;
@@ -166,26 +174,31 @@ typedef struct cm_broker_event {
 /* --- cm.broker.messages/1: notices -------------------------------------------------------------------------------- */
 
 /* All may be null. Unlike other callbacks they come from inside the broker's own work: they may call any function of
- * the table, but what they send leaves after it. */
+ * the table, but what they send leaves after it. Since ABI 1.0. */
 typedef struct cm_broker_watch {
   uint32_t size;
   uint32_t reserved;
-  void (*presence_joined)(void* user, const cm_broker_sender* presence) CM_NOEXCEPT; /* not for a silent reattach */
-  void (*presence_left)(void* user,
-                        const cm_broker_sender* presence) CM_NOEXCEPT; /* after the grace; handle stale on return */
+  /* A presence is there; not told for a silent reattach. [loop] */
+  void (*presence_joined)(void* user, const cm_broker_sender* presence) CM_NOEXCEPT;
+  /* A presence ended, after its time of grace; its handle is stale on return. [loop] */
+  void (*presence_left)(void* user, const cm_broker_sender* presence) CM_NOEXCEPT;
+  /* A member joined a mesh. [loop] */
   void (*member_joined)(void* user, const cm_broker_member* member) CM_NOEXCEPT;
-  void (*member_removed)(void* user, const cm_broker_member* member) CM_NOEXCEPT; /* revoked, banned */
+  /* A member was revoked or banned. [loop] */
+  void (*member_removed)(void* user, const cm_broker_member* member) CM_NOEXCEPT;
+  /* A mesh was made. [loop] */
   void (*mesh_created)(void* user, const cm_broker_mesh* mesh) CM_NOEXCEPT;
+  /* A mesh was closed for good. [loop] */
   void (*mesh_archived)(void* user, const cm_broker_mesh* mesh) CM_NOEXCEPT;
 } cm_broker_watch;
 
-/* --- cm.broker.messages/1: HTTP on the broker's port ---------------------------------------------------------------
- */
+/* --- cm.broker.messages/1: HTTP on the broker's port -------------------------------------------------------------- */
 
 /* `request` is a handle of the broker's, answered exactly once with `http_respond`, by the rules of cm.http.server/1.
- */
+ * [loop] */
 typedef void (*cm_broker_http_handler)(void* user, cm_handle request, const cm_http_request_info* info) CM_NOEXCEPT;
 
+/* Extends what the broker understands, offered as cm.broker.messages/1. Since ABI 1.0. */
 typedef struct cm_broker_messages_v1 {
   uint32_t size;
   uint32_t reserved;
@@ -213,56 +226,62 @@ typedef struct cm_broker_messages_v1 {
    * left or the request was answered (the latter is counted as misbehaviour). CM_INVALID: no object, no type, or too
    * long; the request is then still open. [loop] */
   cm_status (*reply)(void* instance, cm_handle caller, cm_handle request, cm_text_pview json) CM_NOEXCEPT;
-  cm_status (*no_reply)(void* instance, cm_handle caller,
-                        cm_handle request) CM_NOEXCEPT; /* the protocol has none. [loop] */
+  /* Ends a request for which the protocol has no reply. CM_GONE: it was answered. [loop] */
+  cm_status (*no_reply)(void* instance, cm_handle caller, cm_handle request) CM_NOEXCEPT;
   /* {"type":"error","code","message","_reqId"?}; of a `send`: its negative ack. `message` names no secret. [loop] */
   cm_status (*error)(void* instance, cm_handle caller, cm_handle request, cm_text_pview code,
                      cm_text_pview message) CM_NOEXCEPT;
   /* Accepts a `send`. Text is copied. CM_INVALID: fields; the request is then still open. [loop] */
   cm_status (*route)(void* instance, cm_handle caller, cm_handle request,
                      const cm_broker_audience* audience) CM_NOEXCEPT;
+  /* The whole answer; copied. CM_GONE: answered before, or the client went away. [loop] */
   cm_status (*http_respond)(void* instance, cm_handle caller, cm_handle request, uint32_t status,
-                            const cm_http_header* headers, uint64_t header_count,
-                            cm_bytes_pview body) CM_NOEXCEPT; /* [loop] */
-  cm_text_hview (*http_header)(void* instance, cm_handle caller, cm_handle request,
-                               cm_text_pview name) CM_NOEXCEPT; /* [loop] */
+                            const cm_http_header* headers, uint64_t header_count, cm_bytes_pview body) CM_NOEXCEPT;
+  /* The value of a header, empty when there is none; lives as long as the request. [loop] */
+  cm_text_hview (*http_header)(void* instance, cm_handle caller, cm_handle request, cm_text_pview name) CM_NOEXCEPT;
+  /* A part of the path by the name it has in the pattern, decoded; empty when there is none. [loop] */
   cm_text_hview (*http_path_parameter)(void* instance, cm_handle caller, cm_handle request,
-                                       cm_text_pview name) CM_NOEXCEPT; /* [loop] */
+                                       cm_text_pview name) CM_NOEXCEPT;
 
   /* Sends one frame (an object with "type") to whoever is connected now; nothing is stored. `out_count` (may be null):
    * how many connections took it. CM_GONE: the presence or mesh is unknown. [loop] */
   cm_status (*push)(void* instance, cm_handle caller, const cm_broker_to* to, cm_text_pview json,
                     uint64_t* out_count) CM_NOEXCEPT;
+  /* The same for an event. [loop] */
   cm_status (*push_event)(void* instance, cm_handle caller, const cm_broker_to* to, const cm_broker_event* event,
-                          uint64_t* out_count) CM_NOEXCEPT; /* the same. [loop] */
+                          uint64_t* out_count) CM_NOEXCEPT;
 
-  /* Each calls `row` before it returns, never for another mesh. CM_GONE: no such mesh, member or presence. [loop] */
+  /* Calls `row` for every mesh before it returns. [loop] */
   cm_status (*meshes)(void* instance, cm_handle caller, cm_broker_mesh_row row, void* user) CM_NOEXCEPT;
+  /* Calls `row` for every member of the mesh, revoked ones too, before it returns. CM_GONE: no such mesh. [loop] */
   cm_status (*members)(void* instance, cm_handle caller, cm_text_pview mesh_id, cm_broker_member_row row,
-                       void* user) CM_NOEXCEPT; /* revoked ones too */
+                       void* user) CM_NOEXCEPT;
+  /* Calls `row` for every presence of the mesh before it returns. CM_GONE: no such mesh. [loop] */
   cm_status (*presences)(void* instance, cm_handle caller, cm_text_pview mesh_id, cm_broker_presence_row row,
                          void* user) CM_NOEXCEPT;
+  /* Calls `row` for one presence before it returns. CM_GONE: it ended. [loop] */
   cm_status (*presence)(void* instance, cm_handle caller, cm_handle presence, cm_broker_presence_row row,
                         void* user) CM_NOEXCEPT;
 
+  /* Calls what `callbacks` names from now on, until unwatch. The struct is copied. [loop] */
   cm_status (*watch)(void* instance, cm_handle caller, const cm_broker_watch* callbacks, void* user,
-                     cm_handle* out_watch) CM_NOEXCEPT;                           /* [loop] */
-  void (*unwatch)(void* instance, cm_handle caller, cm_handle watch) CM_NOEXCEPT; /* [loop] */
+                     cm_handle* out_watch) CM_NOEXCEPT;
+  /* Ends it; no callback follows. A stale handle is ignored. [loop] */
+  void (*unwatch)(void* instance, cm_handle caller, cm_handle watch) CM_NOEXCEPT;
   /* A record of the mesh's audit log. `actor_member_id` may be empty; `payload_json` is an object, without secrets and
    * without message bodies. [loop] */
   cm_status (*audit)(void* instance, cm_handle caller, cm_text_pview mesh_id, cm_text_pview event_type,
                      cm_text_pview actor_member_id, cm_text_pview payload_json) CM_NOEXCEPT;
 } cm_broker_messages_v1;
 
-/* --- cm.broker.delivery/1 ------------------------------------------------------------------------------------------
- */
+/* --- cm.broker.delivery/1 ----------------------------------------------------------------------------------------- */
 
 #define CM_BROKER_DELIVERY_ID "cm.broker.delivery/1"
 
 #define CM_BROKER_WAYS_MAX UINT32_C(16)
 #define CM_BROKER_OFFERS_MAX UINT32_C(1024) /* taken and not confirmed, of one way */
-#define CM_BROKER_CONFIRM_TIMEOUT_MS \
-  UINT32_C(60000) /* then the offer is withdrawn and made again, with growing pauses */
+/* Then the offer is withdrawn and made again, with growing pauses. */
+#define CM_BROKER_CONFIRM_TIMEOUT_MS UINT32_C(60000)
 
 /* A message and one recipient without a connection. Everything of it repeats byte for byte when it is offered again. */
 typedef struct cm_broker_offer {
@@ -286,14 +305,15 @@ typedef struct cm_broker_offer {
 #define CM_BROKER_LATER UINT32_C(3)   /* not now; offered again after a pause, or on `reachable` */
 
 /* Outcomes of `confirm`. */
-#define CM_BROKER_DELIVERED                                                                                          \
-  UINT32_C(1)                        /* the recipient has it for good (its own 2xx, its receipt): as if a client had \
-                                        acknowledged it. Never say so because it was merely sent. */
-#define CM_BROKER_FAILED UINT32_C(2) /* transient: offered again, not before retry_after_ms */
-#define CM_BROKER_REJECTED                                                                       \
-  UINT32_C(3) /* this message will never be taken by this recipient on this way; others may try, \
-                 and it stays for a connection */
+/* The recipient has it for good (its own 2xx, its receipt): as if a client had acknowledged it. Never say so because it
+ * was merely sent. */
+#define CM_BROKER_DELIVERED UINT32_C(1)
+/* Transient: offered again, not before retry_after_ms. */
+#define CM_BROKER_FAILED UINT32_C(2)
+/* This message will never be taken by this recipient on this way; others may try, and it stays for a connection. */
+#define CM_BROKER_REJECTED UINT32_C(3)
 
+/* Another way to reach a recipient. Copied by add_way. Since ABI 1.0. */
 typedef struct cm_broker_way {
   uint32_t size;
   int32_t order;      /* ascending: the first way that takes an offer has it */
@@ -305,6 +325,7 @@ typedef struct cm_broker_way {
   void (*withdrawn)(void* user, cm_handle offer) CM_NOEXCEPT;
 } cm_broker_way;
 
+/* Takes part in the delivery, offered as cm.broker.delivery/1. Since ABI 1.0. */
 typedef struct cm_broker_delivery_v1 {
   uint32_t size;
   uint32_t reserved;

@@ -52,18 +52,17 @@ typedef struct cm_process_options {
 
 /* cm_process_exit.reason */
 #define CM_PROCESS_EXITED UINT32_C(1)    /* by itself, with `code` */
-#define CM_PROCESS_SIGNALED UINT32_C(2)  /* by a signal that the host did not send: a crash, the CPU limit, the kernel \
-                                          */
+#define CM_PROCESS_SIGNALED UINT32_C(2)  /* by a signal of others: a crash, the CPU limit, the kernel */
 #define CM_PROCESS_KILLED UINT32_C(3)    /* because of `kill` */
 #define CM_PROCESS_TIMED_OUT UINT32_C(4) /* time_ms_max */
 #define CM_PROCESS_OUTPUT_LIMIT UINT32_C(5) /* output_bytes_max */
-#define CM_PROCESS_NOT_STARTED \
-  UINT32_C(6) /* no such program, not executable, no such folder, no resources: see `text` */
+#define CM_PROCESS_NOT_STARTED UINT32_C(6)  /* no such program or folder, no resources: see `text` */
 
+/* How a child ended; valid until `exited` returns. */
 typedef struct cm_process_exit {
   uint32_t size;
   uint32_t reason;
-  int32_t code;               /* what the program returned, 0 to 255; -1 unless it ended by itself */
+  int32_t code;               /* what the program returned, 0 to 255; -1 if a signal ended it or it never ran */
   int32_t signal;             /* the number of the signal that ended it; 0: none */
   uint64_t cpu_us;            /* user and system time */
   uint64_t memory_bytes_peak; /* largest resident set */
@@ -74,21 +73,24 @@ typedef struct cm_process_exit {
 #define CM_PROCESS_STDOUT UINT32_C(1)
 #define CM_PROCESS_STDERR UINT32_C(2)
 
-/* All are called on the instance's loop; any may be null. None is called from inside a function of this table. */
+/* All are called on the instance's loop; any may be null. None is called from inside a function of this table.
+ * Since ABI 1.0. */
 typedef struct cm_process_callbacks {
   uint32_t size;
   uint32_t reserved;
   /* A piece of a stream, in order within the stream; a piece may end anywhere, also inside a character. Empty `bytes`:
-   * the end of that stream, once. */
+   * the end of that stream, once. [loop] */
   void (*output)(void* user, cm_handle process, uint32_t stream, cm_bytes_hview bytes) CM_NOEXCEPT;
-  /* All bytes of `write` have been read by the child, or it closed its end; only after `write` answered CM_BUSY. */
+  /* All bytes of `write` have been read by the child, or it closed its end; only after `write` answered CM_BUSY.
+   * [loop] */
   void (*input_drained)(void* user, cm_handle process) CM_NOEXCEPT;
   /* Exactly once per accepted spawn, after the last `output`, unless the instance is stopped before. The handle is
    * stale from here on. Descriptors that grandchildren keep open are not waited for: when the child itself has ended,
-   * what is in the pipes is delivered, then they are closed and the rest of its process group is killed. */
+   * what is in the pipes is delivered, then they are closed and the rest of its process group is killed. [loop] */
   void (*exited)(void* user, cm_handle process, const cm_process_exit* exit) CM_NOEXCEPT;
 } cm_process_callbacks;
 
+/* Starts, feeds and ends child programs. Since ABI 1.0. */
 typedef struct cm_process_v1 {
   uint32_t size;
   uint32_t reserved;

@@ -60,10 +60,10 @@ typedef struct cm_signal_received {
 /* What became of a sent signal. */
 #define CM_SIGNAL_PASSED UINT32_C(1)  /* written to the peer's connection; no word yet on whether it was read */
 #define CM_SIGNAL_NO_PEER UINT32_C(2) /* nobody with that key is online in the mesh */
-#define CM_SIGNAL_REFUSED \
-  UINT32_C(3) /* grants, rate, size, or the peer's client takes no signals: do not try again soon */
+#define CM_SIGNAL_REFUSED UINT32_C(3) /* grants, rate, size, or a client without signals: do not try again soon */
 #define CM_SIGNAL_UNREACHABLE UINT32_C(4) /* the connection to the broker ended, or it gave no answer in time */
 
+/* What became of a signal: CM_SIGNAL_PASSED and on; `reason` is for a person. [loop] */
 typedef void (*cm_signal_sent)(void* user, cm_handle attachment, uint32_t outcome, cm_text_hview reason) CM_NOEXCEPT;
 
 /* cm_signaling_callbacks.state */
@@ -71,16 +71,17 @@ typedef void (*cm_signal_sent)(void* user, cm_handle attachment, uint32_t outcom
 #define CM_SIGNALING_UP UINT32_C(2)          /* connected to a broker that passes signals */
 #define CM_SIGNALING_UNSUPPORTED UINT32_C(3) /* connected to a broker that does not: an older one, or switched off */
 
-/* All on the caller's loop, never from inside a function of this table. */
+/* All on the caller's loop, never from inside a function of this table. Since ABI 1.0. */
 typedef struct cm_signaling_callbacks {
   uint32_t size;
   uint32_t reserved;
-  /* The first call tells the present state. */
+  /* The state is now CM_SIGNALING_*. The first call tells the present one. [loop] */
   void (*state)(void* user, cm_handle attachment, uint32_t state) CM_NOEXCEPT;
-  /* In the order in which one sender sent them. */
+  /* One signal, in the order in which one sender sent them; valid until it returns. [loop] */
   void (*signal)(void* user, cm_handle attachment, const cm_signal_received* signal) CM_NOEXCEPT;
 } cm_signaling_callbacks;
 
+/* Passes small messages between clients that are online, to set up direct connections. Since ABI 1.0. */
 typedef struct cm_signaling_v1 {
   uint32_t size;
   uint32_t reserved;
