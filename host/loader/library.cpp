@@ -2,8 +2,10 @@
 
 #define BOOST_DLL_USE_STD_FS
 #include <dlfcn.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/dll/shared_library.hpp>
 #include <boost/dll/shared_library_load_mode.hpp>
 #include <mutex>
@@ -69,12 +71,14 @@ Status check_entry(const cm_plugin_entry_v1& entry, const Manifest& manifest) {
 class PluginLibraries::Library final : public LoadedLibrary {
  public:
   Library(Manifest manifest, boost::dll::shared_library code, const cm_plugin_entry_v1* entry)
-      : manifest_(std::move(manifest)), code_(std::move(code)), entry_(entry) {}
+      : manifest_(std::move(manifest)), code_(std::move(code)), entry_(entry), identity_(identity_now()) {}
 
   const Manifest& manifest() const noexcept override { return manifest_; }
   const cm_factory_v1& factory() const noexcept override { return *factory_; }
   std::uint32_t abi_version() const noexcept override { return picked_; }
   const void* get_factory(const char* factory_id) const override { return entry_->get_factory(factory_id); }
+
+  bool changed_on_disk() const { return identity_now() != identity_; }
 
   // Negotiates the version and takes the factory.
   Status initialise() {
@@ -110,9 +114,21 @@ class PluginLibraries::Library final : public LoadedLibrary {
   }
 
  private:
+  // Device, inode, size and modification time in ns; zeros for built-in plugins and files that are gone.
+  using Identity = std::array<std::int64_t, 4>;
+  Identity identity_now() const {
+    struct stat status{};
+    if (manifest_.is_builtin() || ::stat(manifest_.file.c_str(), &status) != 0) {
+      return {};
+    }
+    return {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino), status.st_size,
+            status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+  }
+
   Manifest manifest_;
   boost::dll::shared_library code_;  // empty for a built-in plugin
   const cm_plugin_entry_v1* entry_;
+  const Identity identity_;
   const cm_factory_v1* factory_ = nullptr;
   std::uint32_t picked_ = 0;
   bool initialised_ = false;
@@ -234,6 +250,16 @@ Result<std::shared_ptr<const LoadedLibrary>> PluginLibraries::load(const Manifes
   by_id_.emplace(manifest.id, library);
   order_.push_back(library);
   return std::shared_ptr<const LoadedLibrary>(library);
+}
+
+std::vector<std::string> PluginLibraries::changed_files() const {
+  std::vector<std::string> files;
+  for (const auto& library : order_) {
+    if (library->changed_on_disk()) {
+      files.push_back(library->manifest().file.string());
+    }
+  }
+  return files;
 }
 
 void PluginLibraries::deinit_all() noexcept {

@@ -46,6 +46,8 @@ class PluginLibraries {
   // Loads (or finds) the code of the manifest. `sha256_pin`: empty, or what the file must hash to. kDenied: unsafe file
   // or pin; kUnsupported: ABI; kInvalid: not a plugin, or a second copy of an id; kIo: the dynamic linker failed.
   Result<std::shared_ptr<const LoadedLibrary>> load(const Manifest& manifest, std::string_view sha256_pin = {});
+  // Files of loaded plugins that are not what they were when they were loaded: replaced, changed or gone.
+  std::vector<std::string> changed_files() const;
   // Calls deinit of everything, newest first, once. After the last instance was destroyed.
   void deinit_all() noexcept;
 

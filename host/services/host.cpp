@@ -211,15 +211,22 @@ Status Host::start_loops() {
   return {};
 }
 
-Result<Unit*> Host::add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop) {
-  std::unique_ptr<Unit> unit;
+Result<std::unique_ptr<Unit>> Host::make_unit(const config::InstanceConfig& config, const config::HostConfig& from,
+                                              std::uint32_t loop) {
   try {
-    unit = std::make_unique<Unit>(config, from.log.level_of(config.name), services_, *loops_.at(loop));
+    return std::make_unique<Unit>(config, from.log.level_of(config.name), services_, *loops_.at(loop));
   } catch (const std::exception& exception) {
     return make_error(ErrorCode::kBusy, "instance \"" + config.name + "\": " + exception.what());
   }
+}
+
+Result<Unit*> Host::add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop) {
+  Result<std::unique_ptr<Unit>> unit = make_unit(config, from, loop);
+  if (!unit) {
+    return std::move(unit).error();
+  }
   const std::lock_guard lock(units_mutex_);
-  units_.push_back(std::move(unit));
+  units_.push_back(std::move(unit).value());
   return units_.back().get();
 }
 
@@ -256,7 +263,7 @@ Status Host::do_start() {
   return {};
 }
 
-Status Host::bring_up(std::vector<Unit*> units) {
+Status Host::make_ready(const std::vector<Unit*>& units) {
   for (Unit* unit : units) {
     if (Status loaded = unit->load(libraries_); !loaded) {
       return loaded;
@@ -271,22 +278,41 @@ Status Host::bring_up(std::vector<Unit*> units) {
       return ready;
     }
   }
-  for (Unit* unit : units) {
-    if (stop_requested_) {
-      return make_error(ErrorCode::kGone, "the host was told to stop before everything was started");
-    }
-    const Deadline deadline =
-        std::chrono::steady_clock::now() + std::chrono::milliseconds(config_.host.start_timeout_ms);
-    if (Status started = unit->start(deadline, stop_requested_); !started) {
-      return started;
-    }
-    const LogField field{"loop", unit->loop_thread().loop().name()};
-    services_.log.host(LogLevel::kDebug, "instance \"" + unit->name() + "\" started", {&field, 1});
-  }
   return {};
 }
 
+Status Host::start_unit(Unit& unit) {
+  if (stop_requested_) {
+    return make_error(ErrorCode::kGone, "the host was told to stop before everything was started");
+  }
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(config_.host.start_timeout_ms);
+  Status started = unit.start(deadline, stop_requested_);
+  if (started) {
+    const LogField field{"loop", unit.loop_thread().loop().name()};
+    services_.log.host(LogLevel::kDebug, "instance \"" + unit.name() + "\" started", {&field, 1});
+  }
+  return started;
+}
+
+Status Host::bring_up(std::vector<Unit*> units) {
+  Status result = make_ready(units);
+  for (std::size_t i = 0; result && i < units.size(); ++i) {
+    result = start_unit(*units[i]);
+  }
+  return result;
+}
+
 // --- stop ------------------------------------------------------------------------------------------------------------
+
+void Host::quiesce(const std::vector<Unit*>& units) {
+  std::vector<std::future<void>> quiet;
+  for (Unit* unit : units) {
+    quiet.push_back(unit->quiesce(kQuiesceMs));
+  }
+  for (const std::future<void>& each : quiet) {
+    each.wait();
+  }
+}
 
 void Host::take_down(const std::vector<Unit*>& units_in_start_order) {
   std::vector<Unit*> units(units_in_start_order.rbegin(), units_in_start_order.rend());
@@ -338,6 +364,7 @@ void Host::finish_services() {
   }
   // Before deinit: what is still posted is dropped here, and telling so is code of the plugins.
   loops_.clear();
+  services_.spawner->close();
   libraries_.deinit_all();
   services_.log.host(LogLevel::kInfo, "stopped");
   services_.log.close();

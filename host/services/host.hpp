@@ -27,11 +27,15 @@
 namespace cm::host {
 
 class OpsServer;
+struct ReloadPlan;
 
 // Which loop each instance gets: explicit indexes first, then group by group on the loop with the fewest instances.
 // `pinned` are loops of running instances, which cannot move. Pure.
 std::map<std::string, std::uint32_t> plan_loops(const config::HostConfig& config,
                                                 const std::map<std::string, std::uint32_t>& pinned);
+
+// How long a connection that was accepted just before its instance ends may take to ask.
+inline constexpr std::uint64_t kQuiesceMs = 250;
 
 enum class HostEvent { kStarted, kStartFailed, kReloaded, kReloadFailed, kStopping, kStopped };
 
@@ -106,21 +110,38 @@ class Host {
   Status do_start();
   Status start_loops();
   Status bring_up(std::vector<Unit*> units);
+  // The steps until configured, and the last one. [control]
+  Status make_ready(const std::vector<Unit*>& units);
+  Status start_unit(Unit& unit);
   void do_stop();
+  // Lets accepted connections ask once while new ones wait in the kernel's queue.
+  void quiesce(const std::vector<Unit*>& units);
   void take_down(const std::vector<Unit*>& units_in_start_order);
   void finish_services();
 
   Status do_reload();
   Status check_reload(const config::HostConfig& next, const config::ConfigDiff& diff);
   void widen_restarts(const config::HostConfig& next, config::ConfigDiff& diff) const;
-  Status prepare_all(const config::HostConfig& next, const config::ConfigDiff& diff);
-  Status apply(config::HostConfig next, const config::ConfigDiff& diff);
+  Status prepare_all(ReloadPlan& plan);
+  Status stage(ReloadPlan& plan);
+  Status start_independent(ReloadPlan& plan);
+  Status switch_over(ReloadPlan& plan);
+  void abort_reload(ReloadPlan& plan);
+  void roll_back(ReloadPlan& plan, const Error& reason);
+  void commit(ReloadPlan& plan);
+  void report_kept(const ReloadPlan& plan);
+  // Starts these instances of the running configuration again, each for itself. The names of those that failed.
+  std::string restart_former(const std::vector<std::string>& names);
   void apply_log(const config::LogSettings& log);
 
   Unit* find_unit(const std::string& name) const;
+  Result<std::unique_ptr<Unit>> make_unit(const config::InstanceConfig& config, const config::HostConfig& from,
+                                          std::uint32_t loop);
   Result<Unit*> add_unit(const config::InstanceConfig& config, const config::HostConfig& from, std::uint32_t loop);
   void forget_units(const std::vector<Unit*>& gone);
-  std::map<std::string, std::uint32_t> running_loops() const;
+  void sort_units(const config::HostConfig& by);
+  // Loops of running instances that stay.
+  std::map<std::string, std::uint32_t> running_loops(const std::vector<Unit*>& without) const;
 
   HostOptions options_;
   config::HostConfig config_;  // control thread, after construction

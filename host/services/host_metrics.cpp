@@ -56,8 +56,16 @@ void add_services(MetricsPage& page, const Services& services) {
           counters.wrong_thread_calls);
   counter("claudemesh_http_unanswered_total", "HTTP requests that a plugin left unanswered for too long",
           counters.unanswered_requests);
+  counter("claudemesh_process_limit_kills_total", "Child programs ended because of a limit of time or output",
+          counters.process_limit_kills);
   counter("claudemesh_reloads_total", "Reloads asked for", counters.reloads);
-  counter("claudemesh_reload_failures_total", "Reloads refused", counters.reload_failures);
+  counter("claudemesh_reload_failures_total", "Reloads refused or rolled back", counters.reload_failures);
+  counter("claudemesh_reload_rollbacks_total", "Reloads that stopped something and brought it back",
+          counters.reload_rollbacks);
+  counter("claudemesh_upgrades_total", "Upgrades of the process asked for", counters.upgrades);
+  counter("claudemesh_upgrade_failures_total", "Upgrades that did not take place", counters.upgrade_failures);
+  page.gauge("claudemesh_listening_sockets", "Sockets that listen", "",
+             static_cast<std::int64_t>(services.listening_sockets.size()));
   page.counter("claudemesh_log_lines_total", "Log lines written", "", services.log.written());
   page.counter("claudemesh_log_lines_dropped_total", "Log lines dropped because the output is too slow", "",
                services.log.dropped());

@@ -15,11 +15,6 @@ Error gone_request() {
   return make_error(ErrorCode::kGone, "the request was answered already, or its peer has left");
 }
 
-Error bad_address(std::string_view text, const char* what) {
-  return make_error(ErrorCode::kInvalid, "the listen address \"" + std::string(text) + "\" is wrong: " + what +
-                                             "; expected \"127.0.0.1:7900\", \"[::1]:7900\" or \"unix:/path/to.sock\"");
-}
-
 void answer_plain(net::HttpRequest& request, int status, std::string_view text, std::string_view allow = {}) {
   net::Headers headers{{"Content-Type", "text/plain; charset=utf-8"}};
   if (!allow.empty()) {
@@ -67,42 +62,6 @@ net::HttpLimits limits_of(const cm_http_listen_options& options) {
 
 }  // namespace
 
-std::string listener_address(const net::ListenerInfo& info) {
-  if (!info.path.empty()) {
-    return "unix:" + info.path;
-  }
-  const bool is_v6 = info.host.find(':') != std::string::npos;
-  return (is_v6 ? "[" + info.host + "]" : info.host) + ":" + std::to_string(info.port);
-}
-
-Result<ListenAddress> parse_listen_address(std::string_view text) {
-  ListenAddress address;
-  if (text.starts_with("unix:")) {
-    address.unix_path = std::string(text.substr(5));
-    if (address.unix_path.empty() || address.unix_path.front() != '/') {
-      return bad_address(text, "the socket path is not absolute");
-    }
-    return address;
-  }
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || colon == 0) {
-    return bad_address(text, "host or port is missing");
-  }
-  std::string_view host = text.substr(0, colon);
-  if (host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != std::string_view::npos) {
-    return bad_address(text, "an IPv6 address needs brackets");
-  }
-  const std::string_view port = text.substr(colon + 1);
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
-  if (error != std::errc() || end != port.data() + port.size() || host.empty()) {
-    return bad_address(text, "the port is not a number from 0 to 65535");
-  }
-  address.host = std::string(host);
-  return address;
-}
-
 HttpListeners::~HttpListeners() {
   if (sweep_timer_ != net::TimerId::kNone) {
     instance_.loop_thread().loop().cancel_timer(sweep_timer_);
@@ -138,35 +97,34 @@ Result<cm_handle> HttpListeners::listen(const cm_http_listen_options& options) {
 }
 
 Status HttpListeners::bind(Listener& listener, const cm_http_listen_options& options, const ListenAddress& address) {
-  Result<net::ListenerInfo> info = make_error(ErrorCode::kInternal, "not bound");
-  if (!address.unix_path.empty()) {
-    net::UnixListenerOptions unix_options;
-    unix_options.path = address.unix_path;
-    unix_options.mode = options.unix_mode == 0 ? 0600 : static_cast<mode_t>(options.unix_mode & 0777u);
-    if (options.connections_max != 0) {
-      unix_options.connections_max = options.connections_max;
+  std::shared_ptr<net::TlsServerContext> tls;
+  if (address.unix_path.empty() && options.tls_cert_file.size != 0) {
+    auto loaded = net::TlsServerContext::load(std::string(text_of(options.tls_cert_file)),
+                                              std::string(text_of(options.tls_key_file)));
+    if (!loaded) {
+      return std::move(loaded).error();
     }
-    info = listener.server->listen_unix(unix_options);
-  } else {
-    net::TcpListenerOptions tcp_options;
-    tcp_options.host = address.host;
-    tcp_options.port = address.port;
-    if (options.connections_max != 0) {
-      tcp_options.connections_max = options.connections_max;
-    }
-    if (options.tls_cert_file.size != 0) {
-      auto tls = net::TlsServerContext::load(std::string(text_of(options.tls_cert_file)),
-                                             std::string(text_of(options.tls_key_file)));
-      if (!tls) {
-        return std::move(tls).error();
-      }
-      tcp_options.tls = *tls;
-    }
-    info = listener.server->listen_tcp(tcp_options);
+    tls = *loaded;
   }
+  std::size_t connections_max = address.unix_path.empty() ? net::TcpListenerOptions{}.connections_max
+                                                          : net::UnixListenerOptions{}.connections_max;
+  if (options.connections_max != 0) {
+    connections_max = options.connections_max;
+  }
+  const std::uint32_t unix_mode = options.unix_mode == 0 ? 0600 : options.unix_mode & 0777u;
+  ListeningSockets& sockets = instance_.services().listening_sockets;
+  const auto lease = sockets.acquire(instance_.name(), std::string(text_of(options.address)), address, unix_mode);
+  if (!lease) {
+    return lease.error();
+  }
+  // Until a staged instance is committed, its connections wait or go to the instance that it replaces.
+  listener.server->set_accepting(!instance_.staged());
+  const Result<net::ListenerInfo> info = listener.server->listen_fd(lease->fd, std::move(tls), connections_max);
   if (!info) {
-    return std::move(info).error();
+    sockets.release(lease->number);
+    return info.error();
   }
+  listener.lease = lease->number;
   listener.local_address = listener_address(*info);
   return {};
 }
@@ -220,6 +178,7 @@ void HttpListeners::end(Listener& listener) {
     return;
   }
   listener.ending = ++endings_;
+  instance_.services().listening_sockets.release(listener.lease);
   Instance* instance = &instance_;
   listener.server->drain(kListenerEndMs, [instance, ending = listener.ending] {
     if (instance->open()) {
@@ -431,6 +390,32 @@ void HttpListeners::sweep_unanswered() {
   if (!requests_.empty()) {
     watch_unanswered();
   }
+}
+
+void HttpListeners::quiesce(std::uint64_t timeout_ms, net::UniqueFunction<void()> done) {
+  // Kept alive by each server's function, so that the last one to end calls `done`.
+  const auto all = std::make_shared<net::UniqueFunction<void()>>(std::move(done));
+  const auto waiting = std::make_shared<std::size_t>(1);
+  const auto one_done = [all, waiting] {
+    if (--*waiting == 0) {
+      (*all)();
+    }
+  };
+  listeners_.for_each([&](cm_handle, Listener& listener) {
+    if (listener.ending == 0) {
+      ++*waiting;
+      listener.server->quiesce(timeout_ms, one_done);
+    }
+  });
+  one_done();
+}
+
+void HttpListeners::begin_accepting() {
+  listeners_.for_each([](cm_handle, Listener& listener) {
+    if (listener.ending == 0) {
+      listener.server->set_accepting(true);
+    }
+  });
 }
 
 void HttpListeners::silence() {

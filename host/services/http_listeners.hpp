@@ -15,6 +15,7 @@
 #include "host/net/http_server.hpp"
 #include "host/net/router.hpp"
 #include "host/services/handle_table.hpp"
+#include "host/services/listening_sockets.hpp"
 
 namespace cm::host {
 
@@ -28,16 +29,6 @@ inline constexpr std::uint64_t kUnansweredRequestMs = 120'000;  // ext/http.h: t
 // How long the connections of a closed listener may take to carry away what was answered.
 inline constexpr std::uint64_t kListenerEndMs = 1'000;
 inline constexpr std::size_t kStreamWaitingBytesHigh = 1024 * 1024;  // ext/http.h: stream_write
-
-// "127.0.0.1:7900", "[::1]:0", "unix:/path". Pure.
-struct ListenAddress {
-  std::string host;
-  std::uint16_t port = 0;
-  std::string unix_path;  // when not empty, the others do not count
-};
-Result<ListenAddress> parse_listen_address(std::string_view text);
-// The same notation for a bound listener, with the real port.
-std::string listener_address(const net::ListenerInfo& info);
 
 class HttpListeners {
  public:
@@ -66,6 +57,11 @@ class HttpListeners {
   std::shared_ptr<net::HttpRequest> unanswered_request(cm_handle request) const;
   void forget(cm_handle request);
 
+  // Stops accepting and waits, at most `timeout_ms`, until every accepted connection has asked once; then calls `done`
+  // on the loop. The sockets stay open.
+  void quiesce(std::uint64_t timeout_ms, net::UniqueFunction<void()> done);
+  // Begins to accept, after the instance was staged.
+  void begin_accepting();
   // Stops listening, answers open requests with 503 and ends streams; the listeners stay for counting.
   void silence();
   std::uint32_t size() const noexcept { return listeners_.size(); }
@@ -81,6 +77,7 @@ class HttpListeners {
     Route fallback;
     std::string local_address;
     std::unique_ptr<net::HttpServer> server;
+    std::uint64_t lease = 0;   // of the listening socket
     std::uint64_t ending = 0;  // not 0: closed, and this is its number
   };
   struct Request {

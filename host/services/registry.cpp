@@ -17,13 +17,15 @@ void ExtensionRegistry::withdraw(const Instance& instance) {
   std::erase_if(entries_, [&instance](const Entry& entry) { return entry.provider.instance == &instance; });
 }
 
-Result<ExtensionRegistry::Provider> ExtensionRegistry::acquire(std::string_view instance_name,
+Result<ExtensionRegistry::Provider> ExtensionRegistry::acquire(const Instance& asking, std::string_view instance_name,
                                                                std::string_view extension_id) {
   const std::lock_guard lock(mutex_);
   std::vector<const Entry*> found;
   std::string names;
   for (const Entry& entry : entries_) {
-    if (entry.extension_id == extension_id &&
+    const Instance& provider = *entry.provider.instance;
+    const bool visible = asking.staged() ? !provider.ending() : !provider.staged();
+    if (visible && entry.extension_id == extension_id &&
         (instance_name.empty() || entry.provider.instance->name() == instance_name)) {
       found.push_back(&entry);
       names += (names.empty() ? "" : ", ") + entry.provider.instance->name();
@@ -68,7 +70,8 @@ Result<cm_extension> RegistryReferences::acquire(std::string_view instance_name,
     return make_error(ErrorCode::kBusy, "an instance may hold at most " + std::to_string(kReferencesMax) +
                                             " references to extensions; release some first");
   }
-  Result<ExtensionRegistry::Provider> provider = instance_.services().registry.acquire(instance_name, extension_id);
+  Result<ExtensionRegistry::Provider> provider =
+      instance_.services().registry.acquire(instance_, instance_name, extension_id);
   if (!provider) {
     return std::move(provider).error();
   }

@@ -32,7 +32,8 @@ class ExtensionRegistry {
   // The instance's extensions are found no more; existing references stay until they are told.
   void withdraw(const Instance& instance);
   // By instance name, or the only provider when the name is empty. kGone: none; kInvalid: several. Counts a reference.
-  Result<Provider> acquire(std::string_view instance_name, std::string_view extension_id);
+  // During a reload a staged instance finds the providers of the configuration to come, all others those of now.
+  Result<Provider> acquire(const Instance& asking, std::string_view instance_name, std::string_view extension_id);
   void release(const Instance& provider);
   std::uint64_t references_to(const Instance& provider) const;
 

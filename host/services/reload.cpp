@@ -1,5 +1,15 @@
-// Reload: read the configuration again, compare, and change only what differs.
+// Reload: read the configuration again, compare, and change only what differs, all of it or nothing.
+//
+// 1. check: what can be known without touching anything (file, libraries, loops).
+// 2. prepare: every instance whose reloadable options changed says whether it could use them.
+// 3. stage: added and restarted instances are created and configured beside the running ones; added ones that depend on
+//    nothing that restarts are started as well. They take no connections yet. Until here a failure has changed nothing.
+// 4. switch: what was removed or restarts is drained and stopped, then its successors are started. A plugin may hold
+//    things that exist once (a database lock), so old and new never run at the same time; listening sockets stay open
+//    meanwhile. When a start fails, what is new is taken down and the former instances are started again.
+// 5. commit: prepared options are used, new instances accept, and the new configuration is what runs.
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "host/services/host.hpp"
@@ -22,10 +32,28 @@ std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::map<std::string, std::uint32_t> Host::running_loops() const {
+// What one reload is about to do. [control]
+struct ReloadPlan {
+  config::HostConfig next;
+  config::ConfigDiff diff;
+  std::vector<Unit*> ending;                  // removed or restarted, in start order
+  std::vector<Unit*> prepared;                // reconfigured
+  std::vector<std::unique_ptr<Unit>> staged;  // added or restarted, in start order
+
+  std::vector<Unit*> staged_units() const {
+    std::vector<Unit*> units;
+    for (const auto& unit : staged) {
+      units.push_back(unit.get());
+    }
+    return units;
+  }
+};
+
+std::map<std::string, std::uint32_t> Host::running_loops(const std::vector<Unit*>& without) const {
   std::map<std::string, std::uint32_t> result;
   for (const auto& unit : units_) {
-    if (unit->instance().state() == InstanceState::kStarted) {
+    const bool stays = std::find(without.begin(), without.end(), unit.get()) == without.end();
+    if (stays && unit->instance().state() == InstanceState::kStarted) {
       result[unit->name()] = unit->loop_thread().index();
     }
   }
@@ -46,15 +74,25 @@ Status Host::do_reload() {
   if (!next) {
     return refuse_reload(std::move(next).error());
   }
-  config::ConfigDiff diff = config::diff_configs(config_, *next);
-  widen_restarts(*next, diff);
-  if (Status good = check_reload(*next, diff); !good) {
+  ReloadPlan plan;
+  plan.diff = config::diff_configs(config_, *next);
+  plan.next = std::move(next).value();
+  widen_restarts(plan.next, plan.diff);
+  if (Status good = check_reload(plan.next, plan.diff); !good) {
     return refuse_reload(std::move(good).error());
   }
-  if (Status prepared = prepare_all(*next, diff); !prepared) {
-    return refuse_reload(std::move(prepared).error());
+  Status ready = prepare_all(plan);
+  if (ready) {
+    ready = stage(plan);
   }
-  return apply(std::move(next).value(), diff);
+  if (ready) {
+    ready = start_independent(plan);
+  }
+  if (!ready) {
+    abort_reload(plan);
+    return refuse_reload(std::move(ready).error());
+  }
+  return switch_over(plan);
 }
 
 // Whatever can be known before the first change must be refused before the first change.
@@ -65,10 +103,18 @@ Status Host::check_reload(const config::HostConfig& next, const config::ConfigDi
                                                  std::to_string(*instance.loop) + ", but this process runs " +
                                                  std::to_string(loops_.size()) + "; restart it to change threads");
     }
-    if (contains(diff.added, instance.name) || contains(diff.restarted, instance.name)) {
+    if (contains(diff.added, instance.name) || contains(diff.restarted, instance.name) ||
+        contains(diff.reconfigured, instance.name)) {
       // Loading changes nothing that runs, and is remembered for the real start.
-      if (auto library = libraries_.load(*instance.manifest, instance.sha256); !library) {
+      auto library = libraries_.load(*instance.manifest, instance.sha256);
+      if (!library) {
         return make_error(library.error().code, "instance \"" + instance.name + "\": " + library.error().message);
+      }
+      if ((*library)->manifest().json != instance.manifest->json) {
+        return make_error(ErrorCode::kUnsupported,
+                          "instance \"" + instance.name + "\": the library " + instance.manifest->file.string() +
+                              " has another manifest than the code of it that this process has loaded; upgrade the "
+                              "process (SIGUSR2) or restart it");
       }
     }
   }
@@ -102,21 +148,138 @@ void Host::widen_restarts(const config::HostConfig& next, config::ConfigDiff& di
   std::erase_if(diff.reconfigured, [&restart](const std::string& name) { return restart.contains(name); });
 }
 
-Status Host::prepare_all(const config::HostConfig& next, const config::ConfigDiff& diff) {
-  std::vector<Unit*> prepared;
-  Status result;
-  for (const std::string& name : diff.reconfigured) {
+Status Host::prepare_all(ReloadPlan& plan) {
+  for (const std::string& name : plan.diff.reconfigured) {
     Unit* unit = find_unit(name);
-    prepared.push_back(unit);
-    result = unit->reload_prepare(next.find(name)->options);
-    if (!result) {
-      break;
+    plan.prepared.push_back(unit);
+    if (Status prepared = unit->reload_prepare(plan.next.find(name)->options); !prepared) {
+      return prepared;
     }
   }
-  for (Unit* unit : prepared) {
-    unit->reload_finish(result.ok());
+  return {};
+}
+
+Status Host::stage(ReloadPlan& plan) {
+  std::set<std::string> ending;
+  for (const auto& unit : units_) {
+    if (contains(plan.diff.removed, unit->name()) || contains(plan.diff.restarted, unit->name())) {
+      plan.ending.push_back(unit.get());
+      unit->instance().set_ending(true);
+      ending.insert(unit->name());
+    }
   }
-  return result;
+  services_.listening_sockets.begin_change(std::move(ending));
+  // What needs a new process stays as it is; drain_timeout is the one reloadable key of [host].
+  const std::uint64_t drain_timeout_ms = plan.next.host.drain_timeout_ms;
+  plan.next.host = config_.host;
+  plan.next.host.drain_timeout_ms = drain_timeout_ms;
+  plan.next.ops = config_.ops;
+  const auto loops = plan_loops(plan.next, running_loops(plan.ending));
+  for (const config::InstanceConfig& instance : plan.next.instances) {
+    if (!contains(plan.diff.added, instance.name) && !contains(plan.diff.restarted, instance.name)) {
+      continue;
+    }
+    Result<std::unique_ptr<Unit>> unit = make_unit(instance, plan.next, loops.at(instance.name));
+    if (!unit) {
+      return std::move(unit).error();
+    }
+    (*unit)->set_staged(true);
+    plan.staged.push_back(std::move(unit).value());
+  }
+  return make_ready(plan.staged_units());
+}
+
+// An added instance that uses nothing which restarts cannot be in anybody's way: a failure of its start is known before
+// anything was stopped.
+Status Host::start_independent(ReloadPlan& plan) {
+  std::set<std::string> waiting(plan.diff.restarted.begin(), plan.diff.restarted.end());
+  for (const auto& unit : plan.staged) {
+    const std::vector<std::string>& needs = unit->config().depends_on;
+    const bool waits = waiting.contains(unit->name()) || std::any_of(needs.begin(), needs.end(), [&](const auto& name) {
+                         return waiting.contains(name);
+                       });
+    if (waits) {
+      waiting.insert(unit->name());
+      continue;
+    }
+    if (Status started = start_unit(*unit); !started) {
+      return started;
+    }
+  }
+  return {};
+}
+
+void Host::abort_reload(ReloadPlan& plan) {
+  take_down(plan.staged_units());
+  for (Unit* unit : plan.prepared) {
+    unit->reload_finish(false);
+  }
+  for (Unit* unit : plan.ending) {
+    unit->instance().set_ending(false);
+  }
+  services_.listening_sockets.end_change();
+}
+
+Status Host::switch_over(ReloadPlan& plan) {
+  all_started_ = plan.ending.empty();
+  quiesce(plan.ending);
+  take_down(plan.ending);
+  for (const auto& unit : plan.staged) {
+    if (unit->instance().state() == InstanceState::kStarted) {
+      continue;
+    }
+    if (Status started = start_unit(*unit); !started) {
+      services_.counters.reload_failures.fetch_add(1, std::memory_order_relaxed);
+      roll_back(plan, started.error());
+      return started;
+    }
+  }
+  commit(plan);
+  return {};
+}
+
+void Host::roll_back(ReloadPlan& plan, const Error& reason) {
+  services_.counters.reload_rollbacks.fetch_add(1, std::memory_order_relaxed);
+  take_down(plan.staged_units());
+  for (Unit* unit : plan.prepared) {
+    unit->reload_finish(false);
+  }
+  std::vector<std::string> names;
+  for (const Unit* unit : plan.ending) {
+    names.push_back(unit->name());
+  }
+  forget_units(plan.ending);
+  const std::string failed = restart_former(names);
+  services_.listening_sockets.end_change();
+  all_started_ = true;
+  if (failed.empty()) {
+    services_.log.host(LogLevel::kError, "reload failed, the former configuration runs again: " + reason.message);
+    return;
+  }
+  services_.log.host(LogLevel::kError, "reload failed: " + reason.message + "; of the former configuration, " + failed +
+                                           " did not start again; correct the file and reload");
+}
+
+std::string Host::restart_former(const std::vector<std::string>& names) {
+  std::string failed;
+  const auto loops = plan_loops(config_, running_loops({}));
+  for (const config::InstanceConfig& instance : config_.instances) {
+    if (!contains(names, instance.name)) {
+      continue;
+    }
+    Result<Unit*> unit = add_unit(instance, config_, loops.at(instance.name));
+    Status started = unit ? bring_up({*unit}) : Status(unit.error());
+    if (!started) {
+      // The others go on: an instance that cannot be brought back harms itself (and /readyz says so).
+      services_.log.host(LogLevel::kError, started.error().message);
+      failed += (failed.empty() ? "" : ", ") + instance.name;
+      if (unit) {
+        take_down({*unit});
+      }
+    }
+  }
+  sort_units(config_);
+  return failed;
 }
 
 void Host::apply_log(const config::LogSettings& log) {
@@ -142,55 +305,51 @@ void Host::forget_units(const std::vector<Unit*>& gone) {
   });
 }
 
-Status Host::apply(config::HostConfig next, const config::ConfigDiff& diff) {
-  for (const std::string& key : diff.host_keys) {
-    services_.log.host(LogLevel::kWarn, key + " has changed; restart the process for it to take effect");
+void Host::sort_units(const config::HostConfig& by) {
+  const std::lock_guard lock(units_mutex_);
+  const auto place = [&by](const std::unique_ptr<Unit>& unit) { return by.find(unit->name()); };
+  std::sort(units_.begin(), units_.end(), [&place](const auto& a, const auto& b) { return place(a) < place(b); });
+}
+
+// What the file says and this process cannot do.
+void Host::report_kept(const ReloadPlan& plan) {
+  for (const std::string& key : plan.diff.host_keys) {
+    services_.log.host(LogLevel::kWarn,
+                       key +
+                           " has changed; it takes effect in a new process: upgrade this one (SIGUSR2) "
+                           "or restart it");
   }
-  apply_log(next.log);
-  std::vector<Unit*> ending;
-  for (const auto& unit : units_) {
-    if (contains(diff.removed, unit->name()) || contains(diff.restarted, unit->name())) {
-      ending.push_back(unit.get());
-    } else if (const config::InstanceConfig* kept = next.find(unit->name()); kept != nullptr) {
-      unit->set_config(*kept);
-    }
+  for (const std::string& file : libraries_.changed_files()) {
+    services_.log.host(LogLevel::kWarn, "the library " + file +
+                                            " has changed; this process goes on with the code that it "
+                                            "loaded; upgrade it (SIGUSR2) or restart it to use the new one");
   }
-  all_started_ = false;
-  take_down(ending);
-  forget_units(ending);
-  // What needs a new process stays as it is; drain_timeout is the one reloadable key of [host].
-  const std::uint64_t drain_timeout_ms = next.host.drain_timeout_ms;
-  next.host = config_.host;
-  next.host.drain_timeout_ms = drain_timeout_ms;
-  next.ops = config_.ops;
-  const auto plan = plan_loops(next, running_loops());
-  Status result;
-  for (const config::InstanceConfig& instance : next.instances) {
-    if (!contains(diff.added, instance.name) && !contains(diff.restarted, instance.name)) {
-      continue;
-    }
-    Result<Unit*> unit = add_unit(instance, next, plan.at(instance.name));
-    Status started = unit ? bring_up({*unit}) : Status(unit.error());
-    if (!started) {
-      // The others go on: an instance that fails harms itself (and /readyz says so).
-      services_.log.host(LogLevel::kError, started.error().message);
-      if (unit) {
-        take_down({*unit});
-      }
-      result = std::move(started);
-    }
+}
+
+void Host::commit(ReloadPlan& plan) {
+  for (Unit* unit : plan.prepared) {
+    unit->reload_finish(true);
   }
+  for (const auto& unit : plan.staged) {
+    unit->set_staged(false);
+  }
+  forget_units(plan.ending);
   {
     const std::lock_guard lock(units_mutex_);
-    const auto place = [&next](const std::unique_ptr<Unit>& unit) { return next.find(unit->name()); };
-    std::sort(units_.begin(), units_.end(), [&place](const auto& a, const auto& b) { return place(a) < place(b); });
+    std::move(plan.staged.begin(), plan.staged.end(), std::back_inserter(units_));
   }
-  config_ = std::move(next);
+  sort_units(plan.next);
+  services_.listening_sockets.end_change();
+  for (const auto& unit : units_) {
+    unit->set_config(*plan.next.find(unit->name()));
+  }
+  apply_log(plan.next.log);
+  report_kept(plan);
+  config_ = std::move(plan.next);
   all_started_ = true;
-  services_.log.host(LogLevel::kInfo, "reloaded: added " + joined(diff.added) + "; removed " + joined(diff.removed) +
-                                          "; restarted " + joined(diff.restarted) + "; reconfigured " +
-                                          joined(diff.reconfigured));
-  return result;
+  services_.log.host(LogLevel::kInfo, "reloaded: added " + joined(plan.diff.added) + "; removed " +
+                                          joined(plan.diff.removed) + "; restarted " + joined(plan.diff.restarted) +
+                                          "; reconfigured " + joined(plan.diff.reconfigured));
 }
 
 }  // namespace cm::host

@@ -9,6 +9,7 @@
 #include "host/services/buffers.hpp"
 #include "host/services/events.hpp"
 #include "host/services/http_listeners.hpp"
+#include "host/services/listening_sockets.hpp"
 #include "host/services/log.hpp"
 #include "host/services/metrics.hpp"
 #include "host/services/registry.hpp"
@@ -25,8 +26,12 @@ struct HostCounters {
   std::atomic<std::uint64_t> wrong_thread_calls{0};
   std::atomic<std::uint64_t> unanswered_requests{0};
   std::atomic<std::uint64_t> reloads{0};
+  std::atomic<std::uint64_t> process_limit_kills{0};
   std::atomic<std::uint64_t> reload_failures{0};
 };
+  std::atomic<std::uint64_t> reload_rollbacks{0};
+  std::atomic<std::uint64_t> upgrades{0};
+  std::atomic<std::uint64_t> upgrade_failures{0};
 
 // Lives as long as the process, like the instances that refer to it; `close` ends its threads.
 struct Services {
@@ -37,6 +42,7 @@ struct Services {
   HostCounters counters;
   std::shared_ptr<net::NetCounters> net_counters = std::make_shared<net::NetCounters>();
   BufferStore buffers;
+  ListeningSockets listening_sockets;
   MetricFamilies metric_families;
   TicketBook tickets;
   EventBus events;

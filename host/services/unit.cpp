@@ -116,6 +116,30 @@ Status Unit::create() {
 
 Status Unit::configure() {
   cm_status status = CM_OK;
+void Unit::set_staged(bool staged) {
+  instance_->set_staged(staged);
+  if (!staged) {
+    loop_thread_.run_sync([this] {
+      if (instance_->holdings != nullptr) {
+        instance_->holdings->http->begin_accepting();
+      }
+    });
+  }
+}
+
+std::future<void> Unit::quiesce(std::uint64_t timeout_ms) {
+  const auto quiet = std::make_shared<std::promise<void>>();
+  std::future<void> future = quiet->get_future();
+  loop_thread_.run_sync([this, timeout_ms, &quiet] {
+    if (instance_->holdings == nullptr) {
+      quiet->set_value();
+      return;
+    }
+    instance_->holdings->http->quiesce(timeout_ms, [quiet] { quiet->set_value(); });
+  });
+  return future;
+}
+
   loop_thread_.run_sync([this, &status] {
     const cm_instance_table_v1* table = instance_->plugin_table;
     if (table->configure != nullptr) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,10 @@ class Unit {
   // inspected -> loaded -> created
   Status load(loader::PluginLibraries& libraries);
   Status create();
+  // Before create: a reload makes it beside the running ones, see Instance::staged. `false`: the reload is committed.
+  void set_staged(bool staged);
+  // No new connections; those that were accepted may ask once. The future is ready when that is over.
+  std::future<void> quiesce(std::uint64_t timeout_ms);
   // created -> configured; publishes the extensions.
   Status configure();
   // configured -> started, at the latest by the deadline; gives up early when `give_up` becomes true.
