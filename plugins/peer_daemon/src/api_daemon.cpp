@@ -86,16 +86,17 @@ void LocalApi::health(const ApiCall& call) {
 }
 
 void LocalApi::reload_meshes(const ApiCall& call) {
-  const Result<ReloadResult> result = parts_.reload();
-  if (!result) {
-    call.answer(api_error(500, "reload_failed", result.error().message));
-    return;
-  }
-  call.answer({200, JsonObject()
-                        .raw("added", names_json(result->added))
-                        .raw("removed", names_json(result->removed))
-                        .raw("meshes", names_json(result->meshes))
-                        .finish()});
+  parts_.reload([call](const Result<ReloadResult>& result) {
+    if (!result) {
+      call.answer(api_error(500, "reload_failed", result.error().message));
+      return;
+    }
+    call.answer({200, JsonObject()
+                          .raw("added", names_json(result->added))
+                          .raw("removed", names_json(result->removed))
+                          .raw("meshes", names_json(result->meshes))
+                          .finish()});
+  });
 }
 
 void LocalApi::register_session(const ApiCall& call) {

@@ -9,7 +9,7 @@ namespace cm::daemon {
 namespace {
 
 constexpr std::string_view kBearer = "Bearer ";
-constexpr std::string_view kSession = "ClaudeMesh-Session ";
+constexpr std::string_view kSessionWord = "ClaudeMesh-Session";  // a host may have trimmed the space behind it
 constexpr std::array<std::string_view, 5> kHosts = {"", "localhost", "127.0.0.1", "[::1]", "::1"};
 
 bool query_has_token(std::string_view query) {
@@ -58,8 +58,12 @@ std::optional<ApiAnswer> guard_request(const GuardInput& input, const GuardPolic
   return std::nullopt;
 }
 
-std::string_view session_token(std::string_view authorization) {
-  return authorization.starts_with(kSession) ? authorization.substr(kSession.size()) : std::string_view();
+std::optional<std::string_view> session_token(std::string_view authorization) {
+  if (authorization.substr(0, kSessionWord.size()) != kSessionWord) {
+    return std::nullopt;
+  }
+  authorization.remove_prefix(kSessionWord.size());
+  return authorization.substr(std::min(authorization.find_first_not_of(' '), authorization.size()));
 }
 
 }  // namespace cm::daemon

@@ -27,7 +27,7 @@ struct GuardPolicy {
 // over TCP a missing or wrong bearer token (401).
 std::optional<ApiAnswer> guard_request(const GuardInput& input, const GuardPolicy& policy);
 
-// The token of `Authorization: ClaudeMesh-Session <64 hex>`; empty when there is no such header.
-std::string_view session_token(std::string_view authorization);
+// The token of `Authorization: ClaudeMesh-Session <64 hex>`, whatever it is; nothing when there is no such header.
+std::optional<std::string_view> session_token(std::string_view authorization);
 
 }  // namespace cm::daemon

@@ -37,7 +37,7 @@ std::string with_mesh(JsonValue item, const std::string& mesh) {
 }
 
 // The objects of the first of `names` that is an array in the frame, each with its mesh.
-std::vector<std::string> items_of(const std::string& frame, std::initializer_list<std::string_view> names,
+std::vector<std::string> items_of(const std::string& frame, const std::vector<std::string_view>& names,
                                   const std::string& mesh) {
   std::vector<std::string> items;
   const Result<JsonValue> tree = protocol::parse_json(frame);
@@ -163,6 +163,43 @@ void LocalApi::ask_all(const ApiCall& call, const std::vector<std::string>& mesh
   }
 }
 
+// Every answer of a broker about one thing goes through here; `answered` gets a reply that is no error.
+void LocalApi::ask_one(const ApiCall& call, Mesh& mesh, std::string frame, Answered answered,
+                       std::string_view unreachable_word) {
+  mesh.links().request(std::move(frame), kRequestTimeoutMs,
+                       [call, answered = std::move(answered), unreachable_word](const Result<std::string>& reply) {
+                         const Result<JsonValue> tree =
+                             reply ? protocol::parse_json(*reply) : Result<JsonValue>(reply.error());
+                         if (!tree) {
+                           call.answer(api_error(502, unreachable_word, tree.error().message));
+                           return;
+                         }
+                         const std::optional<ApiAnswer> error = broker_error(*tree);
+                         call.answer(error.has_value() ? *error : answered(*tree));
+                       });
+}
+
+// One list of all meshes in question; `names` are what brokers call it.
+void LocalApi::ask_list(const ApiCall& call, std::string frame, std::string list_name,
+                        std::vector<std::string_view> names) {
+  const std::vector<std::string> meshes = context_meshes(call);
+  if (!meshes.empty()) {
+    ask_all(call, meshes, std::move(frame), std::move(list_name),
+            [names = std::move(names)](const std::string& mesh, const std::string& answer) {
+              return items_of(answer, names, mesh);
+            });
+  }
+}
+
+std::optional<JsonValue> LocalApi::body_of(const ApiCall& call) {
+  Result<JsonValue> body = protocol::parse_json(call.request.body());
+  if (!body || !body->is_object()) {
+    call.answer(api_error(400, body ? "expected JSON object" : "Error: invalid_json"));
+    return std::nullopt;
+  }
+  return std::move(*body);
+}
+
 void LocalApi::list_peers(const ApiCall& call) {
   const std::vector<std::string> meshes = context_meshes(call);
   if (!meshes.empty()) {
@@ -228,24 +265,15 @@ ApiAnswer LocalApi::unsent_status(const SentMessage& sent) const {
 }
 
 void LocalApi::ask_status(const ApiCall& call, Mesh& mesh, const std::string& message_id) {
-  const std::string frame = JsonObject().text("type", "message_status").text("messageId", message_id).finish();
-  mesh.links().request(frame, kRequestTimeoutMs, [call, slug = mesh.slug()](const Result<std::string>& reply) {
-    Result<JsonValue> tree = reply ? protocol::parse_json(*reply) : Result<JsonValue>(reply.error());
-    if (!tree) {
-      call.answer(unreachable(tree.error().message));
-      return;
-    }
-    if (const std::optional<ApiAnswer> error = broker_error(*tree); error.has_value()) {
-      call.answer(*error);
-      return;
-    }
+  std::string frame = JsonObject().text("type", "message_status").text("messageId", message_id).finish();
+  ask_one(call, mesh, std::move(frame), [slug = mesh.slug()](const JsonValue& reply) -> ApiAnswer {
     JsonValue::Object members;
-    for (const protocol::JsonMember& member : *tree->as_object()) {
+    for (const protocol::JsonMember& member : *reply.as_object()) {
       if (member.key != "_reqId" && member.key != "type") {
         members.push_back(member);
       }
     }
-    call.answer({200, with_mesh(JsonValue(std::move(members)), slug)});
+    return {200, with_mesh(JsonValue(std::move(members)), slug)};
   });
 }
 
@@ -254,49 +282,34 @@ void LocalApi::ask_status(const ApiCall& call, Mesh& mesh, const std::string& me
 void LocalApi::read_state(const ApiCall& call) {
   const std::string key = call.query("key");
   if (key.empty()) {
-    const std::vector<std::string> meshes = context_meshes(call);
-    if (!meshes.empty()) {
-      ask_all(call, meshes, simple_request("list_state"), "entries",
-              [](const std::string& mesh, const std::string& frame) { return items_of(frame, {"entries"}, mesh); });
-    }
+    ask_list(call, simple_request("list_state"), "entries", {"entries"});
     return;
   }
   Mesh* mesh = chosen_mesh(call, call.query("mesh"));
   if (mesh == nullptr) {
     return;
   }
-  const std::string frame = JsonObject().text("type", "get_state").text("key", key).finish();
-  mesh->links().request(frame, kRequestTimeoutMs, [call, key, slug = mesh->slug()](const Result<std::string>& reply) {
-    Result<JsonValue> tree = reply ? protocol::parse_json(*reply) : Result<JsonValue>(reply.error());
-    if (!tree) {
-      call.answer(unreachable(tree.error().message));
-      return;
-    }
-    if (const std::optional<ApiAnswer> error = broker_error(*tree); error.has_value()) {
-      call.answer(*error);
-      return;
-    }
-    const JsonValue* row = tree->find("state") != nullptr ? tree->find("state") : tree->find("row");
-    row = row == nullptr ? &*tree : row;
+  std::string frame = JsonObject().text("type", "get_state").text("key", key).finish();
+  ask_one(call, *mesh, std::move(frame), [key, slug = mesh->slug()](const JsonValue& reply) -> ApiAnswer {
+    const JsonValue* row = reply.find("state") != nullptr ? reply.find("state") : reply.find("row");
+    row = row == nullptr ? &reply : row;
     const JsonValue* value = row->find("value");
     const bool missing = (value == nullptr || value->is_null()) && text_of(row, "updatedAt").empty();
     if (missing) {
-      call.answer({404, JsonObject().text("error", "state_not_found").text("key", key).finish()});
-      return;
+      return {404, JsonObject().text("error", "state_not_found").text("key", key).finish()};
     }
     JsonValue::Object state;
     state.push_back({"key", JsonValue(key)});
     state.push_back({"value", value == nullptr ? JsonValue() : *value});
     state.push_back({"updatedBy", JsonValue(text_of(row, "updatedBy"))});
     state.push_back({"updatedAt", JsonValue(text_of(row, "updatedAt"))});
-    call.answer({200, JsonObject().raw("state", with_mesh(JsonValue(std::move(state)), slug)).finish()});
+    return {200, JsonObject().raw("state", with_mesh(JsonValue(std::move(state)), slug)).finish()};
   });
 }
 
 void LocalApi::write_state(const ApiCall& call) {
-  const Result<JsonValue> body = protocol::parse_json(call.request.body());
-  if (!body) {
-    call.answer(api_error(400, "Error: invalid_json"));
+  const std::optional<JsonValue> body = body_of(call);
+  if (!body.has_value()) {
     return;
   }
   const std::string key = text_of(&*body, "key");
@@ -326,19 +339,13 @@ void LocalApi::write_state(const ApiCall& call) {
 // --- memory ----------------------------------------------------------------------------------------------------------
 
 void LocalApi::recall(const ApiCall& call) {
-  const std::vector<std::string> meshes = context_meshes(call);
-  if (!meshes.empty()) {
-    ask_all(call, meshes, JsonObject().text("type", "recall").text("query", call.query("q")).finish(), "matches",
-            [](const std::string& mesh, const std::string& frame) {
-              return items_of(frame, {"memories", "matches"}, mesh);
-            });
-  }
+  ask_list(call, JsonObject().text("type", "recall").text("query", call.query("q")).finish(), "matches",
+           {"memories", "matches"});
 }
 
 void LocalApi::remember(const ApiCall& call) {
-  const Result<JsonValue> body = protocol::parse_json(call.request.body());
-  if (!body) {
-    call.answer(api_error(400, "Error: invalid_json"));
+  const std::optional<JsonValue> body = body_of(call);
+  if (!body.has_value()) {
     return;
   }
   const std::string content = text_of(&*body, "content");
@@ -355,20 +362,11 @@ void LocalApi::remember(const ApiCall& call) {
   if (const JsonValue* tags = body->find("tags"); tags != nullptr && tags->as_array() != nullptr) {
     frame.raw("tags", protocol::to_json(*tags));
   }
-  mesh->links().request(
-      frame.finish(), kRequestTimeoutMs, [call, slug = mesh->slug()](const Result<std::string>& reply) {
-        Result<JsonValue> tree = reply ? protocol::parse_json(*reply) : Result<JsonValue>(reply.error());
-        if (!tree) {
-          call.answer(api_error(502, "remember_timeout", tree.error().message));
-          return;
-        }
-        if (const std::optional<ApiAnswer> error = broker_error(*tree); error.has_value()) {
-          call.answer(*error);
-          return;
-        }
-        const std::string id = text_of(&*tree, "id").empty() ? text_of(&*tree, "memoryId") : text_of(&*tree, "id");
-        call.answer({200, JsonObject().text("id", id).text("mesh", slug).finish()});
-      });
+  const auto answered = [slug = mesh->slug()](const JsonValue& reply) -> ApiAnswer {
+    const std::string id = text_of(&reply, "id").empty() ? text_of(&reply, "memoryId") : text_of(&reply, "id");
+    return {200, JsonObject().text("id", id).text("mesh", slug).finish()};
+  };
+  ask_one(call, *mesh, frame.finish(), answered, "remember_timeout");
 }
 
 void LocalApi::forget(const ApiCall& call) {
@@ -377,25 +375,17 @@ void LocalApi::forget(const ApiCall& call) {
   if (mesh == nullptr) {
     return;
   }
-  const std::string frame = JsonObject().text("type", "forget").text("memoryId", id).finish();
-  mesh->links().request(frame, kRequestTimeoutMs, [call, id, slug = mesh->slug()](const Result<std::string>& reply) {
-    if (!reply) {
-      call.answer(unreachable(reply.error().message));
-      return;
-    }
-    call.answer({200, JsonObject().boolean("ok", true).text("id", id).text("mesh", slug).finish()});
+  std::string frame = JsonObject().text("type", "forget").text("memoryId", id).finish();
+  ask_one(call, *mesh, std::move(frame), [id, slug = mesh->slug()](const JsonValue&) -> ApiAnswer {
+    return {200, JsonObject().boolean("ok", true).text("id", id).text("mesh", slug).finish()};
   });
 }
 
 // --- skills and profile ----------------------------------------------------------------------------------------------
 
 void LocalApi::list_skills(const ApiCall& call) {
-  const std::vector<std::string> meshes = context_meshes(call);
-  if (!meshes.empty()) {
-    ask_all(call, meshes, JsonObject().text("type", "list_skills").text_if("query", call.query("query")).finish(),
-            "skills",
-            [](const std::string& mesh, const std::string& frame) { return items_of(frame, {"skills"}, mesh); });
-  }
+  ask_list(call, JsonObject().text("type", "list_skills").text_if("query", call.query("query")).finish(), "skills",
+           {"skills"});
 }
 
 void LocalApi::get_skill(const ApiCall& call) {
@@ -433,9 +423,8 @@ void LocalApi::get_skill(const ApiCall& call) {
 }
 
 void LocalApi::set_profile(const ApiCall& call) {
-  const Result<JsonValue> body = protocol::parse_json(call.request.body());
-  if (!body || !body->is_object()) {
-    call.answer(api_error(400, body ? "expected JSON object" : "Error: invalid_json"));
+  const std::optional<JsonValue> body = body_of(call);
+  if (!body.has_value()) {
     return;
   }
   std::vector<std::string> slugs = parts_.membership->slugs();

@@ -28,14 +28,6 @@ ApiAnswer unavailable(const Error& error) {
   return api_error(503, "storage_unavailable", error.message + "; try again later");
 }
 
-// A reader that shows a wrong token sees nothing, rather than everything.
-bool refuse_unknown_token(const ApiCall& call) {
-  if (call.caller.unknown_token) {
-    call.answer(api_error(401, "invalid session token", "nobody is registered with it; register the session again"));
-  }
-  return call.caller.unknown_token;
-}
-
 // True and a value, or true and nothing when absent; false after a refusal.
 bool read_time(const ApiCall& call, std::string_view name, std::optional<std::int64_t>& out) {
   const std::string text = call.query(name);
@@ -64,9 +56,6 @@ void LocalApi::send(const ApiCall& call) {
 }
 
 void LocalApi::list_inbox(const ApiCall& call) {
-  if (refuse_unknown_token(call)) {
-    return;
-  }
   InboxQuery query;
   if (!read_time(call, "since", query.since_ms)) {
     return;
@@ -89,9 +78,6 @@ void LocalApi::list_inbox(const ApiCall& call) {
 }
 
 void LocalApi::mark_inbox_seen(const ApiCall& call) {
-  if (refuse_unknown_token(call)) {
-    return;
-  }
   const Result<protocol::JsonValue> body = protocol::parse_json(call.request.body());
   const protocol::JsonValue* list = body ? body->find("ids") : nullptr;
   if (list == nullptr || list->as_array() == nullptr) {
@@ -115,9 +101,6 @@ void LocalApi::mark_inbox_seen(const ApiCall& call) {
 }
 
 void LocalApi::delete_inbox_row(const ApiCall& call) {
-  if (refuse_unknown_token(call)) {
-    return;
-  }
   const std::string id(call.request.path_parameter("id"));
   parts_.inbox->remove(id, call.caller.inbox_scope(), [call, id](const Result<std::int64_t>& removed) {
     if (!removed) {
@@ -132,7 +115,7 @@ void LocalApi::delete_inbox_row(const ApiCall& call) {
 
 void LocalApi::flush_inbox(const ApiCall& call) {
   std::optional<std::int64_t> before_ms;
-  if (refuse_unknown_token(call) || !read_time(call, "before", before_ms)) {
+  if (!read_time(call, "before", before_ms)) {
     return;
   }
   parts_.inbox->flush(call.query("mesh"), before_ms, call.caller.inbox_scope(),
@@ -221,9 +204,6 @@ void LocalApi::requeue(const ApiCall& call) {
 }
 
 void LocalApi::stream_events(const ApiCall& call) {
-  if (refuse_unknown_token(call)) {
-    return;
-  }
   EventScope scope;
   if (call.caller.is_session()) {
     const Mesh* mesh = parts_.membership->find(call.caller.mesh);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <utility>
+#include <vector>
 
 #include "plugins/peer_daemon/src/host_fingerprint.hpp"
 #include "plugins/peer_daemon/src/json_out.hpp"
@@ -189,6 +190,8 @@ Status Daemon::open_extensions() {
   events_.bind(host(), streams_dropped_);
   membership_.bind(host(), options_, *this, *this);
   membership_.set_instance_secret(local_token_.text());
+  loader_.bind(host(), options_.config_path(),
+               [this](Result<LoadedConfig> loaded) { return apply_config(std::move(loaded)); });
   const Status transports = membership_.open_transports();
   if (!transports.ok()) {
     return transports;
@@ -239,22 +242,27 @@ void Daemon::load_outbox(Done started) {
       started(make_error(loaded.error().code, "db open failed: " + loaded.error().message));
       return;
     }
-    open_for_business(std::move(*loaded), started);
+    open_meshes(std::move(*loaded), started);
   });
 }
 
-void Daemon::open_for_business(LoadedOutbox loaded, Done started) {
+void Daemon::open_meshes(LoadedOutbox loaded, Done started) {
   pipeline_.set_last_seq(loaded.last_seq);
   if (loaded.recovered != 0) {
     host().log(LogLevel::kInfo, "messages that were in flight at the last end will be sent again",
                {{"count", loaded.recovered}});
   }
   drain_.load(std::move(loaded));
-  const Result<ReloadResult> meshes = load_meshes();
-  if (!meshes) {
-    started(meshes.error());
-    return;
-  }
+  loader_.load([this, started = std::move(started)](const Result<ReloadResult>& meshes) {
+    if (!meshes) {
+      started(meshes.error());
+      return;
+    }
+    open_for_business(*meshes, started);
+  });
+}
+
+void Daemon::open_for_business(const ReloadResult& meshes, const Done& started) {
   membership_.rehydrate();
   ApiParts parts;
   parts.host = &host();
@@ -265,12 +273,13 @@ void Daemon::open_for_business(LoadedOutbox loaded, Done started) {
   parts.inbox = &inbox_;
   parts.drain = &drain_;
   parts.events = &events_;
-  parts.reload = [this] { return load_meshes(); };
+  parts.reload = [this](ReloadDone done) { loader_.load(std::move(done)); };
   const Status listening = api_.open(std::move(parts), SecretText(local_token_.text()));
   if (!listening.ok()) {
     started(listening);
     return;
   }
+  clock_.bind(host());
   prune_timer_.bind(host());
   prune_timer_.every_ms(kPruneMs, [this] { prune_stores(); });
   prune_stores();
@@ -279,14 +288,13 @@ void Daemon::open_for_business(LoadedOutbox loaded, Done started) {
   reaper_timer_.every_ms(kReaperMs, [this] { membership_.remove_ended_sessions(); });
   drain_deadline_.bind(host());
   host().log(LogLevel::kInfo, "daemon_started",
-             {{"sock", options_.socket}, {"tcp", options_.tcp_listen}, {"meshes", meshes->meshes.size()}});
+             {{"sock", options_.socket}, {"tcp", options_.tcp_listen}, {"meshes", meshes.meshes.size()}});
   started(Status());
 }
 
 // A mesh that cannot be used is named and left out; the others go on. Without any mesh the daemon waits for
 // POST /v1/meshes/reload.
-Result<ReloadResult> Daemon::load_meshes() {
-  Result<LoadedConfig> loaded = load_config(options_.config_path());
+Result<ReloadResult> Daemon::apply_config(Result<LoadedConfig> loaded) {
   if (!loaded) {
     return std::move(loaded).error();
   }
@@ -303,7 +311,12 @@ Result<ReloadResult> Daemon::load_meshes() {
   return membership_.apply(std::move(loaded->config));
 }
 
+// After a jump of the clock one round is left out: it may be set right again before the next.
 void Daemon::prune_stores() {
+  if (clock_.jump_ms() != 0) {
+    host().log(LogLevel::kWarn, "the clock jumped; nothing old is removed this time");
+    return;
+  }
   known_.prune();
   inbox_.prune(host().unix_ms() - options_.inbox_retention_ms, [this](const Result<std::int64_t>& removed) {
     if (!removed) {
@@ -333,6 +346,7 @@ void Daemon::drain(std::uint64_t deadline_ms, Done drained) {
 
 void Daemon::stop() {
   running_ = false;
+  loader_.close();
   prune_timer_.cancel();
   learn_timer_.cancel();
   reaper_timer_.cancel();

@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "plugins/peer_daemon/src/clock_watch.hpp"
+#include "plugins/peer_daemon/src/config_file.hpp"
 #include "plugins/peer_daemon/src/drain.hpp"
 #include "plugins/peer_daemon/src/event_hub.hpp"
 #include "plugins/peer_daemon/src/hook_chain.hpp"
@@ -19,6 +21,7 @@
 #include "plugins/peer_daemon/src/known_peers.hpp"
 #include "plugins/peer_daemon/src/local_api.hpp"
 #include "plugins/peer_daemon/src/membership.hpp"
+#include "plugins/peer_daemon/src/mesh_loader.hpp"
 #include "plugins/peer_daemon/src/options.hpp"
 #include "plugins/peer_daemon/src/outbox_store.hpp"
 #include "plugins/peer_daemon/src/pid_lock.hpp"
@@ -80,8 +83,9 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   Status open_extensions();
   void migrate(std::size_t step, Done started);
   void load_outbox(Done started);
-  void open_for_business(LoadedOutbox loaded, Done started);
-  Result<ReloadResult> load_meshes();
+  void open_meshes(LoadedOutbox loaded, Done started);
+  void open_for_business(const ReloadResult& meshes, const Done& started);
+  Result<ReloadResult> apply_config(Result<LoadedConfig> loaded);
   void prune_stores();
   void peer_came(std::string_view slug);
   void learn_peers();
@@ -107,6 +111,8 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   SendPipeline pipeline_;
   LocalApi api_;
   Membership membership_;
+  MeshLoader loader_;
+  ClockWatch clock_;
   Timer prune_timer_;
   Timer learn_timer_;
   std::uint64_t learn_not_before_us_ = 0;

@@ -34,6 +34,7 @@ std::string failure_text(const cm_send_result& result) {
 void Drain::bind(const HostApi& host, OutboxStore& store, DrainOptions options, DrainMetrics metrics) {
   host_ = &host;
   steady_offset_ms_ = host.unix_ms() - static_cast<std::int64_t>(host.monotonic_us() / 1000);
+  clock_.bind(host);
   store_ = &store;
   options_ = std::move(options);
   metrics_ = metrics;
@@ -323,6 +324,13 @@ void Drain::settled(const LaneKey& key, const std::vector<Settlement>& settlemen
 
 void Drain::sweep() {
   const std::int64_t now_ms = host_->unix_ms();
+  if (const std::int64_t jump_ms = clock_.jump_ms(); jump_ms != 0) {
+    host_->log(LogLevel::kWarn, "the clock jumped; messages that wait keep the age that they had",
+               {{"jump_s", jump_ms / 1000}});
+    for (const auto& [key, lane] : lanes_) {
+      lane->queue.clock_jumped(jump_ms, now_ms);
+    }
+  }
   for (const auto& [key, lane] : lanes_) {
     const std::vector<QueuedRow> expired = lane->queue.take_expired(now_ms, options_.max_age_ms(key.mesh));
     std::vector<Settlement> settlements;

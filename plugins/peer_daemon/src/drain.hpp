@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "plugins/peer_daemon/src/clock_watch.hpp"
 #include "plugins/peer_daemon/src/identity_links.hpp"
 #include "plugins/peer_daemon/src/lane_queue.hpp"
 #include "plugins/peer_daemon/src/outbox_store.hpp"
@@ -92,6 +93,7 @@ class Drain {
   std::int64_t dead_ = 0;
   bool closed_ = false;
   std::map<LaneKey, std::unique_ptr<Lane>> lanes_;
+  ClockWatch clock_;
   Timer sweep_;
   std::function<void()> idle_;
 };

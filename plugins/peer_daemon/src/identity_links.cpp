@@ -78,7 +78,17 @@ IdentityLinks::IdentityLinks(const HostApi& host, const std::vector<Transport>& 
   primary_ = broker == transports.end() ? 0 : static_cast<std::size_t>(broker - transports.begin());
 }
 
+void IdentityLinks::reconnect() {
+  close();
+  for (const auto& slot : slots_) {
+    slot->status = LinkStatus();
+    slot->status.since_ms = host_.unix_ms();
+  }
+  open(LinkIdentity(identity_));
+}
+
 void IdentityLinks::open(const LinkIdentity& identity) {
+  identity_ = identity;
   cm_link_identity raw = {};
   raw.size = sizeof(raw);
   raw.kind = identity.session ? CM_LINK_SESSION : CM_LINK_MEMBER;

@@ -95,6 +95,8 @@ class IdentityLinks {
 
   // Opens one link per transport. A transport that refuses is skipped and logged; its status says refused.
   void open(const LinkIdentity& identity);
+  // Ends all connections and opens them again as the same identity. Not inside a callback of a link.
+  void reconnect();
   // No callback follows; requests that wait are answered with kGone.
   void close();
 
@@ -151,6 +153,7 @@ class IdentityLinks {
   LaneKey lane_;
   const protocol::SecretKey& member_key_;
   const protocol::SecretKey* session_key_;
+  LinkIdentity identity_;
   std::size_t primary_ = 0;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::unordered_map<PendingRequest*, std::unique_ptr<PendingRequest>> requests_;

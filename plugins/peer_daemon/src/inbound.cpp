@@ -9,7 +9,6 @@ namespace cm::daemon {
 namespace {
 
 constexpr std::size_t kShortKeyLength = 8;
-constexpr std::size_t kWaitingMessagesMax = 8'192;  // received, but the disk does not take them
 constexpr std::uint64_t kInboxRetryMs = 1'000;
 
 std::string_view priority_word(std::uint32_t priority) {
@@ -150,11 +149,11 @@ void Inbound::receive(IdentityLinks& links, std::size_t transport, std::span<con
   if (batch->messages.empty()) {
     return;
   }
-  if (waiting_messages_ + batch->messages.size() > kWaitingMessagesMax) {
-    // Not acknowledged: the broker delivers all of it again, in order.
-    metrics_.not_stored.add(static_cast<std::int64_t>(waiting_messages_ + batch->messages.size()));
-    waiting_.clear();
-    waiting_messages_ = 0;
+  // Not acknowledged: the broker delivers it again, in order. Until then nothing of this lane may overtake it.
+  const bool is_full = !waiting_.empty() && waiting_messages_ + batch->messages.size() > kWaitingMessagesMax;
+  if (is_full || overflowed_.contains(lane)) {
+    metrics_.not_stored.add(static_cast<std::int64_t>(batch->messages.size()));
+    overflowed_.insert(lane);
     return;
   }
   waiting_messages_ += batch->messages.size();
@@ -211,7 +210,20 @@ void Inbound::store_next() {
       next += batch->messages.size();
     }
     store_next();
+    call_back_overflowed();
   });
+}
+
+// A broker holds back what it delivered once, up to an hour; to a new connection it delivers at once.
+void Inbound::call_back_overflowed() {
+  if (closed_ || storing_ || !waiting_.empty()) {
+    return;
+  }
+  for (const LaneKey& lane : std::exchange(overflowed_, {})) {
+    host_->log(LogLevel::kInfo, "there is room again: the link is opened anew for the messages that found none",
+               {{"mesh", lane.mesh}});
+    membership_->reconnect(lane);
+  }
 }
 
 void Inbound::not_stored(const Batches& batches, const Error& error) {

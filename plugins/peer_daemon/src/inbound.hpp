@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@
 #include "plugins/peer_daemon/src/membership.hpp"
 
 namespace cm::daemon {
+
+// Received, but the disk does not take them.
+inline constexpr std::size_t kWaitingMessagesMax = 8'192;
 
 struct InboundMetrics {
   Metric stored;
@@ -57,6 +61,7 @@ class Inbound {
   // `first`: where the batch begins in `inserted`.
   void stored(const Batch& batch, const std::vector<bool>& inserted, std::size_t first);
   void not_stored(const Batches& batches, const Error& error);
+  void call_back_overflowed();
   void announce(const Received& message);
 
   const HostApi* host_ = nullptr;
@@ -71,6 +76,7 @@ class Inbound {
   // failed batches go first the next time.
   Batches waiting_;
   std::size_t waiting_messages_ = 0;
+  std::set<LaneKey> overflowed_;  // what came for them found no room: opened again when there is some
   bool storing_ = false;
   bool closed_ = false;
   Timer retry_;

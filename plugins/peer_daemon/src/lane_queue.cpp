@@ -187,6 +187,12 @@ std::vector<QueuedRow> LaneQueue::take_expired(std::int64_t now_ms, std::int64_t
   return expired;
 }
 
+void LaneQueue::clock_jumped(std::int64_t jump_ms, std::int64_t now_ms) {
+  for (auto& [seq, row] : rows_) {
+    row.enqueued_at_ms = std::min(row.enqueued_at_ms + std::max<std::int64_t>(jump_ms, 0), now_ms);
+  }
+}
+
 std::optional<QueuedRow> LaneQueue::remove(std::string_view client_message_id) {
   const auto place = idle_.find(std::string(client_message_id));
   if (place == idle_.end()) {

@@ -85,6 +85,9 @@ class LaneQueue {
   bool is_inflight(std::string_view client_message_id) const;
   // Rows that are not in flight and older than `max_age_ms`; they are forgotten here.
   std::vector<QueuedRow> take_expired(std::int64_t now_ms, std::int64_t max_age_ms);
+  // The wall clock jumped by `jump_ms` and shows `now_ms`. Which of its times were right nobody knows: rows keep the
+  // age they had, or get younger, so that none expires by a jump.
+  void clock_jumped(std::int64_t jump_ms, std::int64_t now_ms);
   // Takes a row out that is not in flight; nothing when it is, or is unknown.
   std::optional<QueuedRow> remove(std::string_view client_message_id);
   // When take() may find something new; kNever when only an answer or a new row can bring work.

@@ -47,14 +47,15 @@ void LocalApi::close() {
 }
 
 void LocalApi::add(HttpListener& listener, std::string_view method, std::string_view pattern, std::size_t body_max,
-                   Handler handler) {
-  listener.route(method, pattern,
-                 [this, body_max, handler](const HttpRequest& request) { dispatch(request, body_max, handler); });
+                   Handler handler, Access access) {
+  listener.route(method, pattern, [this, body_max, handler, access](const HttpRequest& request) {
+    dispatch(request, body_max, handler, access);
+  });
 }
 
 void LocalApi::add_routes(HttpListener& listener) {
-  add(listener, "GET", "/v1/version", kNoBody, &LocalApi::version);
-  add(listener, "GET", "/v1/health", kNoBody, &LocalApi::health);
+  add(listener, "GET", "/v1/version", kNoBody, &LocalApi::version, Access::kAnybody);
+  add(listener, "GET", "/v1/health", kNoBody, &LocalApi::health, Access::kAnybody);
   add(listener, "POST", "/v1/send", kDataBodyMax, &LocalApi::send);
   add(listener, "GET", "/v1/inbox", kNoBody, &LocalApi::list_inbox);
   add(listener, "DELETE", "/v1/inbox", kNoBody, &LocalApi::flush_inbox);
@@ -63,10 +64,10 @@ void LocalApi::add_routes(HttpListener& listener) {
   add(listener, "GET", "/v1/outbox", kNoBody, &LocalApi::list_outbox);
   add(listener, "POST", "/v1/outbox/requeue", kRequeueBodyMax, &LocalApi::requeue);
   add(listener, "GET", "/v1/events", kNoBody, &LocalApi::stream_events);
-  add(listener, "POST", "/v1/meshes/reload", kNoBody, &LocalApi::reload_meshes);
-  add(listener, "POST", "/v1/sessions/register", kSessionBodyMax, &LocalApi::register_session);
-  add(listener, "DELETE", "/v1/sessions/:token", kNoBody, &LocalApi::delete_session);
-  add(listener, "GET", "/v1/sessions", kNoBody, &LocalApi::list_sessions);
+  add(listener, "POST", "/v1/meshes/reload", kNoBody, &LocalApi::reload_meshes, Access::kAnybody);
+  add(listener, "POST", "/v1/sessions/register", kSessionBodyMax, &LocalApi::register_session, Access::kAnybody);
+  add(listener, "DELETE", "/v1/sessions/:token", kNoBody, &LocalApi::delete_session, Access::kAnybody);
+  add(listener, "GET", "/v1/sessions", kNoBody, &LocalApi::list_sessions, Access::kAnybody);
   add(listener, "GET", "/v1/sessions/me", kNoBody, &LocalApi::own_session);
   add(listener, "GET", "/v1/peers", kNoBody, &LocalApi::list_peers);
   add(listener, "GET", "/v1/messages/:id/status", kNoBody, &LocalApi::message_status);
@@ -83,11 +84,11 @@ void LocalApi::add_routes(HttpListener& listener) {
 
 Caller LocalApi::caller_of(std::string_view authorization) const {
   Caller caller;
-  const std::string_view token = session_token(authorization);
-  if (token.empty()) {
+  const std::optional<std::string_view> token = session_token(authorization);
+  if (!token.has_value()) {
     return caller;
   }
-  const SessionInfo* info = parts_.membership->sessions().find(token);
+  const SessionInfo* info = parts_.membership->sessions().find(*token);
   if (info == nullptr) {
     caller.unknown_token = true;
     return caller;
@@ -98,7 +99,7 @@ Caller LocalApi::caller_of(std::string_view authorization) const {
   return caller;
 }
 
-void LocalApi::dispatch(const HttpRequest& request, std::size_t body_max, Handler handler) {
+void LocalApi::dispatch(const HttpRequest& request, std::size_t body_max, Handler handler, Access access) {
   GuardInput input;
   input.unix_socket = request.is_unix();
   input.path = request.path();
@@ -117,6 +118,14 @@ void LocalApi::dispatch(const HttpRequest& request, std::size_t body_max, Handle
     return;
   }
   const ApiCall call{request, caller_of(input.authorization)};
+  if (call.caller.unknown_token && access == Access::kIdentity) {
+    call.answer(
+        api_error(401, "invalid session token",
+                  "found a session token that nobody is registered with; expected that of a running session, or "
+                  "none; register the session again, or unset CLAUDEMESH_IPC_TOKEN and "
+                  "CLAUDEMESH_IPC_TOKEN_FILE to act as the member"));
+    return;
+  }
   (this->*handler)(call);
 }
 

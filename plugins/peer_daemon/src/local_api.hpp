@@ -36,7 +36,7 @@ struct ApiParts {
   InboxStore* inbox = nullptr;
   Drain* drain = nullptr;
   EventHub* events = nullptr;
-  std::function<Result<ReloadResult>()> reload;
+  std::function<void(ReloadDone done)> reload;
 };
 
 // A request on its way through a handler. Copyable: handlers that answer later keep a copy; they must not read views of
@@ -61,12 +61,15 @@ class LocalApi {
 
  private:
   using Handler = void (LocalApi::*)(const ApiCall& call);
+  // A session token that nobody has is no caller: routes that act or read as somebody refuse it, rather than take the
+  // caller for the member. Those about the daemon itself serve anybody.
+  enum class Access : std::uint8_t { kIdentity, kAnybody };
 
   Status listen(const std::string& address);
   void add_routes(HttpListener& listener);
   void add(HttpListener& listener, std::string_view method, std::string_view pattern, std::size_t body_max,
-           Handler handler);
-  void dispatch(const HttpRequest& request, std::size_t body_max, Handler handler);
+           Handler handler, Access access = Access::kIdentity);
+  void dispatch(const HttpRequest& request, std::size_t body_max, Handler handler, Access access);
   Caller caller_of(std::string_view authorization) const;
 
   // api_messages.cpp
@@ -111,6 +114,13 @@ class LocalApi {
   using Collect = std::function<std::vector<std::string>(const std::string& mesh, const std::string& frame)>;
   void ask_all(const ApiCall& call, const std::vector<std::string>& meshes, std::string frame, std::string list_name,
                Collect collect);
+  void ask_list(const ApiCall& call, std::string frame, std::string list_name, std::vector<std::string_view> names);
+  // Asks one mesh. `unreachable_word` is the error when no reply comes; it must be a literal.
+  using Answered = std::function<ApiAnswer(const protocol::JsonValue& reply)>;
+  void ask_one(const ApiCall& call, Mesh& mesh, std::string frame, Answered answered,
+               std::string_view unreachable_word = "broker_unreachable");
+  // The object in the body; nothing after a refusal was sent.
+  static std::optional<protocol::JsonValue> body_of(const ApiCall& call);
 
   ApiParts parts_;
   SecretText local_token_;

@@ -251,7 +251,7 @@ void Membership::rehydrate() {
   const std::int64_t now_ms = host_->unix_ms();
   for (SessionInfo& info : *saved) {
     const bool runs = !options_->watch_processes || process_is_same(info.pid, info.start_time);
-    if (!runs || now_ms - info.registered_at_ms > kSessionTtlMs || sessions_.size() >= kSessionsMax) {
+    if (!runs || is_outdated(info, now_ms) || sessions_.size() >= kSessionsMax) {
       continue;
     }
     std::optional<SecretText> secret = read_session_key(options_->sessions_dir, info.mesh, info.session_id);
@@ -276,6 +276,15 @@ SessionPresence* Membership::presence(std::string_view mesh, std::string_view se
 
 bool Membership::is_own_session(std::string_view mesh, std::string_view pubkey) const {
   return !pubkey.empty() && presences_.contains(LaneKey{std::string(mesh), std::string(pubkey)});
+}
+
+void Membership::reconnect(const LaneKey& lane) {
+  IdentityLinks* links = links_of(lane);
+  if (links != nullptr) {
+    watcher_->links_detached(lane);
+    links->reconnect();
+    watcher_->links_attached(*links);
+  }
 }
 
 IdentityLinks* Membership::links_of(const LaneKey& lane) {

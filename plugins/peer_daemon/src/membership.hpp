@@ -45,6 +45,8 @@ struct ReloadResult {
   std::vector<std::string> meshes;
 };
 
+using ReloadDone = std::function<void(const Result<ReloadResult>& result)>;
+
 // Told when links come and go, so that the outbox finds them.
 class LinkWatcher {
  public:
@@ -82,6 +84,8 @@ class Membership {
   const SessionRegistry& sessions() const noexcept { return sessions_; }
   SessionPresence* presence(std::string_view mesh, std::string_view session_pubkey);
   bool is_own_session(std::string_view mesh, std::string_view pubkey) const;
+  // Ends the connection of an identity and opens a new one; what is on its way goes again.
+  void reconnect(const LaneKey& lane);
   // The links of a lane as they are now; null when the identity is gone.
   IdentityLinks* links_of(const LaneKey& lane);
 

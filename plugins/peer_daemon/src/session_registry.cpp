@@ -242,11 +242,17 @@ const SessionInfo* SessionRegistry::find(std::string_view token) const {
   return place == sessions_.end() ? nullptr : &place->second;
 }
 
+bool is_outdated(const SessionInfo& info, std::int64_t now_ms) {
+  const bool is_proven =
+      !info.start_time.empty() && info.start_time.find_first_not_of("0123456789") == std::string::npos;
+  return !is_proven && now_ms - info.registered_at_ms > kSessionTtlMs;
+}
+
 std::vector<std::string> SessionRegistry::ended(
     std::int64_t now_ms, const std::function<bool(std::int64_t pid, const std::string& start)>& is_same) const {
   std::vector<std::string> tokens;
   for (const auto& [token, info] : sessions_) {
-    if (now_ms - info.registered_at_ms > kSessionTtlMs || !is_same(info.pid, info.start_time)) {
+    if (is_outdated(info, now_ms) || !is_same(info.pid, info.start_time)) {
       tokens.push_back(token);
     }
   }

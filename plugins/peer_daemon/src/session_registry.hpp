@@ -17,6 +17,7 @@
 
 namespace cm::daemon {
 
+// Of a session whose process cannot be told from another one with the same id.
 inline constexpr std::int64_t kSessionTtlMs = 24 * 3'600'000;
 inline constexpr std::uint64_t kReaperMs = 5'000;
 inline constexpr std::size_t kSessionsMax = 1'024;
@@ -42,6 +43,9 @@ struct RegisterRequest {
   SecretText session_secret;  // 128 hex; empty without a presence
 };
 ParsedOr<RegisterRequest> parse_register(std::string_view body);
+
+// Its time is over: 24 h, unless the start time of its process proves that it is the one that registered.
+bool is_outdated(const SessionInfo& info, std::int64_t now_ms);
 
 // {sessionId, mesh, displayName, pid, ..., token_prefix}: no token, no secret.
 std::string describe_session(const SessionInfo& info);

@@ -179,6 +179,19 @@ TEST_F(DaemonTest, WaitingRequestsAreAnsweredWhenTheirMeshGoes) {
   EXPECT_EQ(state->status, 502U) << state->body;
 }
 
+// Both commands wrote config.json before they asked: each must get the outcome of a reading that saw its own line.
+TEST_F(DaemonTest, ReloadsAtTheSameTimeSeeTheNewestFile) {
+  write_config({"alpha"});
+  ASSERT_EQ(start_daemon(), CM_OK);
+  write_config({"alpha", "beta"});
+  const auto first = call("POST", "/v1/meshes/reload");
+  write_config({"alpha", "beta", "gamma"});
+  const auto second = call("POST", "/v1/meshes/reload");
+  ASSERT_TRUE(host_.run_until([&] { return first->done && second->done; }, 100));
+  EXPECT_NE(first->body.find("\"beta\""), std::string::npos) << first->body;
+  EXPECT_NE(second->body.find("\"meshes\":[\"alpha\",\"beta\",\"gamma\"]"), std::string::npos) << second->body;
+}
+
 TEST_F(DaemonTest, MessageStatusPassesThrough) {
   start_open();
   EXPECT_EQ(ask("GET", "/v1/messages/short/status").status, 400U);

@@ -195,6 +195,35 @@ TEST_F(ReceiveTest, UnknownSessionTokenSeesNothing) {
   EXPECT_EQ(ask("GET", "/v1/sessions/me", "", wrong).status, 401U);
 }
 
+// The program of an ended session must not go on as the member without knowing.
+TEST_F(ReceiveTest, UnknownSessionTokenActsAsNobody) {
+  start_open();
+  const std::string wrong(64, '0');
+  const std::size_t asked = link().requests.size();
+  const std::vector<std::pair<std::string, std::string>> routes = {
+      {"POST", "/v1/send"},  {"DELETE", "/v1/inbox"},        {"POST", "/v1/inbox/seen"},
+      {"GET", "/v1/outbox"}, {"POST", "/v1/outbox/requeue"}, {"GET", "/v1/peers"},
+      {"POST", "/v1/state"}, {"POST", "/v1/memory"},         {"POST", "/v1/profile"}};
+  for (const auto& [method, path] : routes) {
+    const Answer refused = ask(method, path, send_body(bob_key_, "hi", "c1"), wrong);
+    EXPECT_EQ(refused.status, 401U) << path;
+    EXPECT_NE(refused.text("detail").find("register the session again"), std::string::npos) << refused.body;
+  }
+  EXPECT_EQ(status_of("c1"), "(no row)");
+  EXPECT_EQ(link().requests.size(), asked);
+  for (const char* path : {"/v1/version", "/v1/health", "/v1/sessions"}) {
+    EXPECT_EQ(ask("GET", path, "", wrong).status, 200U) << path;
+  }
+  EXPECT_EQ(ask("POST", "/v1/meshes/reload", "", wrong).status, 200U);
+  testing::FakeRequest empty;
+  empty.method = "GET";
+  empty.target = "/v1/outbox";
+  empty.headers = {{"Authorization", "ClaudeMesh-Session"}};
+  EXPECT_EQ(host_.http("unix:" + home_ + "/daemon/daemon.sock", empty)->status, 401U)
+      << "an empty token is a wrong one";
+  EXPECT_EQ(send(bob_key_, "hi", "c1").status, 202U) << "without a token: the member";
+}
+
 TEST_F(ReceiveTest, ReadStateIsStampedOnce) {
   start_open();
   TestPush::sealed(bob_, me_.public_key, "read me").deliver(link());
@@ -217,6 +246,47 @@ TEST_F(ReceiveTest, OldMessagesAreRemoved) {
   EXPECT_EQ(storage_.value("SELECT COUNT(*) FROM inbox"), "1");
   host_.run_for_ms(2ULL * 24 * 3'600'000);
   EXPECT_EQ(storage_.value("SELECT COUNT(*) FROM inbox"), "0");
+}
+
+TEST_F(ReceiveTest, AJumpOfTheClockRemovesNothing) {
+  start_open();
+  TestPush::sealed(bob_, me_.public_key, "keep me").deliver(link());
+  settle();
+  constexpr std::int64_t kYearMs = 365LL * 24 * 3'600'000;
+  host_.unix_ms_at_zero += kYearMs;
+  host_.run_for_ms(kPruneMs + 1'000);
+  EXPECT_EQ(inbox().size(), 1U);
+}
+
+// More comes than waits for a broken disk: as soon as it works the broker is asked for the rest, on a new connection.
+TEST_F(ReceiveTest, WhatFoundNoRoomIsFetchedWhenThereIsSome) {
+  start_open();
+  storage_.commit_status = CM_IO;
+  TestPush push = TestPush::sealed(bob_, me_.public_key, "hello");
+  const auto deliver = [&](std::size_t number) {
+    push.message_id = "b" + std::to_string(number);
+    push.client_message_id = "c" + std::to_string(number);
+    push.deliver(link());
+  };
+  std::size_t sent = 0;
+  for (; sent < kWaitingMessagesMax + 10; ++sent) {
+    deliver(sent);
+  }
+  host_.run_for_ms(20);
+  const std::size_t links = transport_.links.size();
+  storage_.commit_status = CM_OK;
+  deliver(sent);  // younger than what was left out: it must not overtake
+  host_.run_for_ms(2'000);
+  EXPECT_EQ(transport_.links.front()->acknowledged.size(), kWaitingMessagesMax + 1) << "one was being stored";
+  EXPECT_TRUE(transport_.links.front()->closed);
+  ASSERT_EQ(transport_.links.size(), links + 1);
+  link().state(CM_LINK_OPEN);
+  deliver(kWaitingMessagesMax + 1);
+  settle();
+  EXPECT_EQ(link().acknowledged, std::vector<std::string>{"b8193/c8193"});
+  EXPECT_EQ(send(bob_key_, "still here", "s1").status, 202U);
+  settle();
+  EXPECT_EQ(link().sent.size(), 1U) << "the outbox uses the new connection";
 }
 
 TEST_F(ReceiveTest, StreamHasIdsKeepaliveAndNotices) {

@@ -233,6 +233,28 @@ TEST_F(DaemonTest, UndeliverableMessageDiesOfAge) {
   EXPECT_EQ(storage_.value("SELECT last_error FROM outbox"), "max_age");
 }
 
+// Somebody sets the clock a month ahead, and back again: nothing is too old for that.
+TEST_F(DaemonTest, NoMessageDiesByAJumpOfTheClock) {
+  constexpr std::int64_t kMonthMs = 30LL * 24 * 3'600'000;
+  constexpr std::uint64_t kDayMs = 24ULL * 3'600'000;
+  write_config({"alpha"});
+  ASSERT_EQ(start_daemon(), CM_OK);
+  send(bob_key_, "hello", "c1");
+  host_.run_for_ms(3 * kDayMs);
+  host_.unix_ms_at_zero += kMonthMs;
+  host_.run_for_ms(3 * kDayMs);
+  EXPECT_EQ(status_of("c1"), "pending") << "six days old";
+  host_.run_for_ms(kDayMs + 120'000);
+  EXPECT_EQ(status_of("c1"), "dead") << "seven days old: it keeps the age that it had";
+  send(bob_key_, "hello", "c2");
+  host_.run_for_ms(120'000);
+  host_.unix_ms_at_zero -= kMonthMs;
+  host_.run_for_ms(7 * kDayMs - 240'000);
+  EXPECT_EQ(status_of("c2"), "pending");
+  host_.run_for_ms(360'000);
+  EXPECT_EQ(status_of("c2"), "dead") << "no time in the future keeps a message for ever";
+}
+
 TEST_F(DaemonTest, OutboxHasALimitButKnownIdsStillAnswer) {
   rows_max_ = 1;
   write_config({"alpha"});

@@ -232,6 +232,12 @@ TEST(Sessions, OneEntryPerSessionAndReaping) {
   EXPECT_TRUE(registry.ended(kSessionTtlMs, alive).empty());
   EXPECT_EQ(registry.ended(kSessionTtlMs + 1, alive).size(), 1U);
   EXPECT_EQ(registry.ended(0, dead).size(), 1U);
+  SessionInfo proven;
+  proven.token = std::string(64, 'd');
+  proven.session_id = "long";
+  proven.start_time = "4711";
+  registry.put(proven);
+  EXPECT_EQ(registry.ended(10 * kSessionTtlMs, alive).size(), 1U) << "a process that is the same keeps its session";
   const auto saved = parse_sessions(format_sessions(registry.all()));
   ASSERT_TRUE(saved.ok() && saved->size() == 1);
   EXPECT_EQ(saved->front().session_id, "s");
