@@ -92,6 +92,7 @@ typedef void (*cm_callback)(void* user) CM_NOEXCEPT;
 #define CM_HAS_FUNCTION(table, type, function) \
   ((table)->size >= offsetof(type, function) + sizeof((table)->function))
 
+/* Stops the compiler when a layout is not what the other side expects. */
 #ifdef __cplusplus
 }
 #define CM_STATIC_ASSERT(condition, text) static_assert(condition, text)

@@ -22,6 +22,7 @@
 
 namespace cm {
 
+// How important a line is; the numbers of CM_LOG_*.
 enum class LogLevel : std::uint32_t {
   kTrace = CM_LOG_TRACE,
   kDebug = CM_LOG_DEBUG,
@@ -31,6 +32,7 @@ enum class LogLevel : std::uint32_t {
   kCritical = CM_LOG_CRITICAL,
 };
 
+// One named value beside a message; numbers are written in decimal.
 struct LogField {
   std::string_view key;
   std::string value;
@@ -47,16 +49,19 @@ class Metric {
  public:
   Metric() = default;
   Metric(const cm_metrics_v1* table, cm_handle self, std::uint32_t id) : table_(table), self_(self), id_(id) {}
+  // Counters and gauges. [any]
   void add(std::int64_t amount = 1) const noexcept {
     if (table_ != nullptr) {
       table_->add(self_, id_, amount);
     }
   }
+  // Gauges. [any]
   void set(std::int64_t value) const noexcept {
     if (table_ != nullptr) {
       table_->set(self_, id_, value);
     }
   }
+  // Histograms, of microseconds or bytes. [any]
   void observe(std::uint64_t value) const noexcept {
     if (table_ != nullptr) {
       table_->observe(self_, id_, value);
@@ -69,6 +74,8 @@ class Metric {
   std::uint32_t id_ = 0;
 };
 
+// The host as one instance sees it. log and metrics do nothing when their tables were not granted; of the other
+// tables a function may only be called when the table was (find answers null otherwise).
 class HostApi {
  public:
   explicit HostApi(const cm_host* host)
@@ -85,6 +92,7 @@ class HostApi {
         events_(find<cm_events_v1>(CM_EVENTS_ID)),
         buffer_(find<cm_buffer_v1>(CM_BUFFER_ID)) {}
 
+  // Names this instance in every function of the host. [any]
   cm_handle self() const noexcept { return host_->self; }
 
   // A table by id, or null (not in the manifest's `requires`, not granted, not offered).
@@ -93,16 +101,20 @@ class HostApi {
     return static_cast<const Table*>(host_->get(host_->self, table_id));
   }
 
+  // The text that explains the status which the running callback is about to return. [any]
   void set_error(std::string_view text) const noexcept { host_->set_error(host_->self, to_pview(text)); }
+  // Finishes a deferred step. [any]
   void complete(cm_handle ticket, const Status& status) const noexcept {
     const std::string_view text = status.ok() ? std::string_view() : std::string_view(status.error().message);
     host_->complete(host_->self, ticket, status.ok() ? CM_OK : status_from_error(status.error()), to_pview(text));
   }
 
   // --- log -----------------------------------------------------------------------------------------------------
+  // Would a line of this level be written now? [any]
   bool log_enabled(LogLevel level) const noexcept {
     return log_ != nullptr && log_->enabled(self(), static_cast<std::uint32_t>(level));
   }
+  // Writes one line. Never put a secret into it. [any]
   void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {}) const {
     if (!log_enabled(level)) {
       return;
@@ -118,6 +130,7 @@ class HostApi {
   // --- loop ----------------------------------------------------------------------------------------------------
   // Runs `function` on this instance's loop. Dropped (and destroyed) without a call if the instance is gone. [any]
   void post(std::function<void()> function) const { post_to(self(), std::move(function)); }
+  // The same on the loop of another instance. [any]
   void post_to(cm_handle instance, std::function<void()> function) const {
     auto owned = std::make_unique<std::function<void()>>(std::move(function));
     const cm_status status = loop_->post(self(), instance, &HostApi::run_posted, &HostApi::drop_posted, owned.get());
@@ -125,41 +138,53 @@ class HostApi {
       static_cast<void>(owned.release());
     }
   }
+  // Is this thread the loop of the instance now? [any]
   bool on_loop() const noexcept { return loop_ == nullptr || loop_->on_loop(self()); }
 
   // --- clock and randomness --------------------------------------------------------------------------------------
+  // Microseconds that never go back; for durations. [any]
   std::uint64_t monotonic_us() const noexcept { return clock_->monotonic_us(self()); }
+  // Milliseconds of the wall clock, which may jump; for time stamps. [any]
   std::int64_t unix_ms() const noexcept { return clock_->unix_ms(self()); }
+  // Cryptographic random bytes. [any]
   void fill_random(std::uint8_t* bytes, std::size_t count) const noexcept { random_->fill(self(), bytes, count); }
 
   // --- metrics ---------------------------------------------------------------------------------------------------
+  // Defines a series that only grows; only while configuring. `labels` as in cm_metrics_v1. [loop]
   Metric counter(std::string_view name, std::string_view labels, std::string_view help) const {
     return define(CM_METRIC_COUNTER, name, labels, help);
   }
+  // Defines a series that goes up and down; only while configuring. [loop]
   Metric gauge(std::string_view name, std::string_view labels, std::string_view help) const {
     return define(CM_METRIC_GAUGE, name, labels, help);
   }
+  // Defines a distribution; only while configuring. [loop]
   Metric histogram(std::string_view name, std::string_view labels, std::string_view help) const {
     return define(CM_METRIC_HISTOGRAM, name, labels, help);
   }
 
   // --- configuration: options are declared in the manifest, so a failure here is a defect of the plugin ------------
+  // NAME of [plugins.NAME]; valid until destroy. [loop]
   std::string_view instance_name() const noexcept { return to_view(config_->instance_name(self())); }
+  // An option of type bool; false when it has no value. [loop]
   bool option_bool(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     bool value = false;
     config_->get_bool(self(), which, to_pview(name), &value);
     return value;
   }
+  // int, duration in milliseconds, size in bytes; 0 when it has no value. [loop]
   std::int64_t option_int(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     std::int64_t value = 0;
     config_->get_int(self(), which, to_pview(name), &value);
     return value;
   }
+  // string, path, address, secret, choice, plugin; empty when it has no value. [loop]
   std::string option_text(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     cm_text_hview value = to_hview(std::string_view());
     config_->get_text(self(), which, to_pview(name), &value);
     return std::string(to_view(value));
   }
+  // The elements of an option of type list. [loop]
   std::vector<std::string> option_list(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     std::vector<std::string> result;
     std::uint64_t size = 0;
@@ -173,12 +198,19 @@ class HostApi {
     return result;
   }
 
+  // What `create` was given.
   const cm_host* raw() const noexcept { return host_; }
+  // The C table, null when not granted; so are the next ones. [any]
   const cm_loop_v1* loop_table() const noexcept { return loop_; }
+  // cm.timer/1. [any]
   const cm_timer_v1* timer_table() const noexcept { return timer_; }
+  // cm.worker/1. [any]
   const cm_worker_v1* worker_table() const noexcept { return worker_; }
+  // cm.registry/1. [any]
   const cm_registry_v1* registry_table() const noexcept { return registry_; }
+  // cm.events/1. [any]
   const cm_events_v1* events_table() const noexcept { return events_; }
+  // cm.buffer/1. [any]
   const cm_buffer_v1* buffer_table() const noexcept { return buffer_; }
 
  private:
@@ -221,6 +253,7 @@ class Timer {
   Timer& operator=(const Timer&) = delete;
   ~Timer() { cancel(); }
 
+  // For a timer that was made without a host; `host` must outlive it. [loop]
   void bind(const HostApi& host) noexcept { host_ = &host; }
 
   // Replaces whatever was running. `period_us` 0 is one shot.
@@ -232,18 +265,22 @@ class Timer {
       handle_ = CM_NO_HANDLE;
     }
   }
+  // Once, after `delay_ms`; replaces whatever was running. [loop]
   void start_ms(std::uint64_t delay_ms, std::function<void()> function) {
     start(delay_ms * 1000, 0, std::move(function));
   }
+  // Every `period_ms` until cancel; replaces whatever was running. [loop]
   void every_ms(std::uint64_t period_ms, std::function<void()> function) {
     start(period_ms * 1000, period_ms * 1000, std::move(function));
   }
+  // After the return the function will not be called. [loop]
   void cancel() noexcept {
     if (handle_ != CM_NO_HANDLE) {
       host_->timer_table()->cancel(host_->self(), std::exchange(handle_, CM_NO_HANDLE));
     }
     function_.reset();
   }
+  // Will it fire? [loop]
   bool active() const noexcept { return handle_ != CM_NO_HANDLE; }
 
  private:
@@ -333,10 +370,14 @@ class Extension {
   }
 
   explicit operator bool() const noexcept { return host_ != nullptr && !*going_away_; }
+  // The functions. [loop]
   const Table* table() const noexcept { return static_cast<const Table*>(extension_.table); }
   const Table* operator->() const noexcept { return table(); }
+  // The first argument of the functions. [loop]
   void* instance() const noexcept { return extension_.instance; }
+  // cm_host.self of the providing instance. [loop]
   cm_handle provider() const noexcept { return extension_.provider; }
+  // Gives the extension back; the destructor does it too. [loop]
   void release() noexcept {
     if (const HostApi* host = std::exchange(host_, nullptr)) {
       host->registry_table()->release(host->self(), extension_.reference);

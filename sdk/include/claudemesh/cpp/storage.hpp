@@ -44,6 +44,7 @@ class SqlValue {
     return text.empty() ? SqlValue(nullptr) : SqlValue(text);
   }
 
+  // As the C functions want it. [any]
   const cm_value& raw() const noexcept { return value_; }
 
  private:
@@ -59,14 +60,20 @@ class SqlValue {
 class SqlRow {
  public:
   SqlRow(const cm_value* columns, std::uint32_t count) noexcept : columns_(columns), count_(count) {}
+  // How many columns the row has. [worker]
   std::uint32_t size() const noexcept { return count_; }
+  // Is the column NULL, or is there no such column? [worker]
   bool is_null(std::uint32_t column) const noexcept { return at(column).type == CM_VALUE_NULL; }
+  // The number of an INTEGER column; 0 for others. [worker]
   std::int64_t integer(std::uint32_t column) const noexcept { return at(column).integer; }
+  // The number of a REAL column; 0 for others. [worker]
   double real(std::uint32_t column) const noexcept { return at(column).real; }
+  // The text of a TEXT column; empty for others. [worker]
   std::string_view text(std::uint32_t column) const noexcept {
     const cm_value& value = at(column);
     return {reinterpret_cast<const char*>(value.data), value.data_size};
   }
+  // The bytes of a BLOB column; empty for others. [worker]
   std::span<const std::uint8_t> blob(std::uint32_t column) const noexcept {
     return {at(column).data, at(column).data_size};
   }
@@ -149,16 +156,19 @@ class SqlTransaction {
 // A work answers Status(); an Error rolls back this work alone and is what the submitter gets.
 using SqlWork = std::function<Status(SqlTransaction&)>;
 
+// One step of a schema; numbers from 1 without a gap.
 struct SqlMigration {
   std::uint32_t number;
   std::string name;
   std::string sql;
 };
 
+// A database of another instance. All functions [loop], unless they say otherwise.
 class StorageClient {
  public:
   StorageClient() = default;
 
+  // `instance_name` empty: the only one there is. [loop]
   static Result<StorageClient> acquire(const HostApi& host, std::string_view instance_name) {
     auto extension = Extension<cm_storage_v1>::acquire(host, instance_name, CM_STORAGE_ID);
     if (!extension) {
@@ -171,21 +181,26 @@ class StorageClient {
   }
 
   explicit operator bool() const noexcept { return static_cast<bool>(extension_); }
+  // Gives the database back; the destructor does it too. [loop]
   void release() noexcept { extension_.release(); }
 
+  // Registers a statement; errors in the SQL show when it first runs. [any]
   cm_statement statement(std::string_view sql) {
     cm_statement id = 0;
     extension_->statement(extension_.instance(), to_pview(sql), &id);
     return id;
   }
 
+  // Runs on the loop of this instance.
   using Done = std::function<void(Status)>;
 
   // Durable when `done` gets an ok status (claudemesh/ext/storage.h). `done` runs on this instance's loop; if the
   // submit itself is refused (queue full, going away), it runs before the return.
   void submit(SqlWork work, Done done) { run(extension_->submit, std::move(work), std::move(done)); }
+  // The same on a reader, where writing is refused. [loop]
   void read(SqlWork work, Done done) { run(extension_->read, std::move(work), std::move(done)); }
 
+  // Applies what is missing of the migrations, in order. [loop]
   void migrate(std::string_view schema, const std::vector<SqlMigration>& migrations, Done done) {
     std::vector<cm_migration> raw;
     for (const SqlMigration& migration : migrations) {
@@ -197,6 +212,7 @@ class StorageClient {
                             static_cast<std::uint32_t>(raw.size()), &StorageClient::finish, job.get());
     accept_or_refuse(status, std::move(job));
   }
+  // Writes a consistent copy to `path`, which must not exist. [loop]
   void backup(std::string_view path, Done done) {
     auto job = std::make_unique<Job>(Job{nullptr, std::move(done)});
     const cm_status status =
@@ -210,11 +226,13 @@ class StorageClient {
     submit(std::move(work), [&answer](Status status) { answer.set(std::move(status)); });
     co_return co_await answer;
   }
+  // The same on a reader. [loop]
   Task<Status> read(SqlWork work) {
     OneShot<Status> answer;
     read(std::move(work), [&answer](Status status) { answer.set(std::move(status)); });
     co_return co_await answer;
   }
+  // Applies what is missing of the migrations, in order. [loop]
   Task<Status> migrate(std::string schema, std::vector<SqlMigration> migrations) {
     OneShot<Status> answer;
     migrate(schema, migrations, [&answer](Status status) { answer.set(std::move(status)); });

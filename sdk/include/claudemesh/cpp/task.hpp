@@ -171,6 +171,7 @@ class Gate {
     Gate* gate_ = nullptr;
   };
 
+  // Takes a place; the pass is empty when the gate is closed. [loop]
   Pass enter() noexcept {
     if (closed_) {
       return Pass();
@@ -186,7 +187,9 @@ class Gate {
     call_if_empty();
   }
 
+  // How many passes are out. [loop]
   std::size_t inside() const noexcept { return inside_; }
+  // Was close called? [loop]
   bool closed() const noexcept { return closed_; }
 
  private:
@@ -210,6 +213,7 @@ class Gate {
 template <typename T>
 class OneShot {
  public:
+  // Resumes the coroutine that waits, before it returns. [loop]
   void set(T value) {
     value_.emplace(std::move(value));
     if (auto waiting = std::exchange(waiting_, {})) {

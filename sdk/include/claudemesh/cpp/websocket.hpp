@@ -16,11 +16,15 @@ namespace cm {
 // Implemented by whoever owns a socket. `on_closed` is the last call.
 class WebSocketOwner {
  public:
+  // A connection of `connect` is open. [loop]
   virtual void on_opened() {}
   // All messages of one read; the bytes are valid until return and CM_WEBSOCKET_PADDING_BYTES may be read behind each.
   virtual void on_messages(std::span<const cm_websocket_message> messages) = 0;
+  // The peer answered a ping. [loop]
   virtual void on_pong() {}
+  // After CM_BUSY of a send: less waits now than the low watermark. [loop]
   virtual void on_drained() {}
+  // `code` 1006 when the connection broke or never opened. [loop]
   virtual void on_closed(std::uint32_t code, std::string_view reason, bool clean) = 0;
 
  protected:
@@ -35,31 +39,38 @@ class WebSocket {
   WebSocket& operator=(const WebSocket&) = delete;
   ~WebSocket() { terminate(); }
 
+  // Upgrades a request, which is thereby answered. `owner` must outlive the socket. [loop]
   cm_status accept(const HostApi& host, const HttpRequest& request, cm_websocket_options options,
                    WebSocketOwner* owner) {
     return open(host, options, owner, [&](const cm_websocket_callbacks* callbacks) {
       return table_->accept(host.self(), request.handle(), &options, callbacks, this, &handle_);
     });
   }
+  // Opens ws:// or wss://; on_opened or on_closed follows. `owner` must outlive the socket. [loop]
   cm_status connect(const HostApi& host, std::string_view url, cm_websocket_options options, WebSocketOwner* owner) {
     return open(host, options, owner, [&](const cm_websocket_callbacks* callbacks) {
       return table_->connect(host.self(), to_pview(url), &options, callbacks, this, &handle_);
     });
   }
 
+  // Is there a connection, or one being opened? [loop]
   bool is_open() const noexcept { return handle_ != CM_NO_HANDLE; }
+  // Queues one message, copied. CM_BUSY: taken, but slow down. [loop]
   cm_status send_text(std::string_view text) const noexcept {
     return handle_ == CM_NO_HANDLE ? CM_GONE
                                    : table_->send(host_->self(), handle_, CM_WEBSOCKET_TEXT, to_bytes_pview(text));
   }
+  // Queues a buffer of cm.buffer/1 as text, without a copy. [loop]
   cm_status send_buffer(cm_handle buffer) const noexcept {
     return handle_ == CM_NO_HANDLE ? CM_GONE : table_->send_buffer(host_->self(), handle_, CM_WEBSOCKET_TEXT, buffer);
   }
+  // Sends a ping; on_pong follows. [loop]
   void ping() const noexcept {
     if (handle_ != CM_NO_HANDLE) {
       table_->ping(host_->self(), handle_);
     }
   }
+  // Sends what is queued and a close frame; on_closed follows. [loop]
   void close(std::uint32_t code, std::string_view reason) const noexcept {
     if (handle_ != CM_NO_HANDLE) {
       table_->close(host_->self(), handle_, code, to_pview(reason));
@@ -72,6 +83,7 @@ class WebSocket {
       table_->terminate(host_->self(), std::exchange(handle_, CM_NO_HANDLE));
     }
   }
+  // Bytes that wait to be sent. [loop]
   std::uint64_t buffered_bytes() const noexcept {
     return handle_ == CM_NO_HANDLE ? 0 : table_->buffered_bytes(host_->self(), handle_);
   }

@@ -64,6 +64,7 @@ typedef struct cm_outbound {
 #define CM_SEND_RETRY UINT32_C(3)     /* transient: try again, not before retry_after_ms */
 #define CM_SEND_REJECTED UINT32_C(4)  /* permanent: never try this id again */
 
+/* What became of one sent message; valid until `sent` returns. */
 typedef struct cm_send_result {
   uint32_t size;
   uint32_t outcome;

@@ -16,6 +16,7 @@
 
 namespace cm {
 
+// A header that is sent; the views must live during the call only.
 struct HttpHeader {
   std::string_view name;
   std::string_view value;
@@ -27,34 +28,49 @@ class HttpRequest {
   HttpRequest(const HostApi* host, const cm_http_server_v1* table, cm_handle handle, const cm_http_request_info* info)
       : host_(host), table_(table), handle_(handle), info_(*info) {}
 
+  // "GET". [loop]
   std::string_view method() const noexcept { return to_view(info_.method); }
+  // Raw, with the query. [loop]
   std::string_view target() const noexcept { return to_view(info_.target); }
+  // Without the query, not decoded. [loop]
   std::string_view path() const noexcept { return to_view(info_.path); }
+  // Raw, without "?". [loop]
   std::string_view query() const noexcept { return to_view(info_.query); }
+  // All of it. [loop]
   std::string_view body() const noexcept { return to_view(info_.body); }
+  // "127.0.0.1:53122", or "unix". [loop]
   std::string_view remote_address() const noexcept { return to_view(info_.remote_address); }
+  // Did it come over a Unix socket? [loop]
   bool is_unix() const noexcept { return (info_.flags & CM_HTTP_UNIX) != 0; }
+  // The user at the other end of a Unix socket, else -1. [loop]
   std::int64_t peer_uid() const noexcept { return info_.peer_uid; }
+  // The process at the other end of a Unix socket, else -1. [loop]
   std::int64_t peer_pid() const noexcept { return info_.peer_pid; }
+  // A header by name, whatever its case; empty when there is none. [loop]
   std::string_view header(std::string_view name) const noexcept {
     return to_view(table_->header(host_->self(), handle_, to_pview(name)));
   }
+  // What ":name" or "*name" of the route took, decoded. [loop]
   std::string_view path_parameter(std::string_view name) const noexcept {
     return to_view(table_->path_parameter(host_->self(), handle_, to_pview(name)));
   }
+  // Is there such a parameter in the query, even an empty one? [loop]
   bool has_query(std::string_view name) const noexcept {
     bool present = false;
     table_->query_parameter(host_->self(), handle_, to_pview(name), &present);
     return present;
   }
+  // A parameter of the query, decoded; empty when there is none. [loop]
   std::string_view query_parameter(std::string_view name) const noexcept {
     return to_view(table_->query_parameter(host_->self(), handle_, to_pview(name), nullptr));
   }
 
+  // The whole answer, copied. The request is over afterwards; a second answer does nothing. [loop]
   void respond(std::uint32_t status, std::initializer_list<HttpHeader> headers, std::string_view body) const {
     const auto raw = raw_headers(headers);
     table_->respond(host_->self(), handle_, status, raw.data(), raw.size(), to_bytes_pview(body));
   }
+  // The same with Content-Type application/json. [loop]
   void respond_json(std::uint32_t status, std::string_view json) const {
     const HttpHeader content_type{"Content-Type", "application/json"};
     respond(status, {content_type}, json);
@@ -66,11 +82,14 @@ class HttpRequest {
     const auto raw = raw_headers(headers);
     return table_->stream_begin(host_->self(), handle_, status, raw.data(), raw.size(), callback, user);
   }
+  // CM_BUSY: nothing was taken, too much waits; CM_HTTP_STREAM_DRAINED tells when. [loop]
   cm_status stream_write(std::string_view bytes) const noexcept {
     return table_->stream_write(host_->self(), handle_, to_bytes_pview(bytes));
   }
+  // Ends the stream after what waits. [loop]
   void stream_end() const noexcept { table_->stream_end(host_->self(), handle_); }
 
+  // For the C functions. [loop]
   cm_handle handle() const noexcept { return handle_; }
 
  private:
@@ -92,6 +111,7 @@ class HttpRequest {
 // One listener with its routes; closes when destroyed. [loop]
 class HttpListener {
  public:
+  // Called on the loop; it answers now, or keeps a copy of the request and answers later.
   using Handler = std::function<void(const HttpRequest&)>;
 
   HttpListener() = default;
@@ -116,25 +136,30 @@ class HttpListener {
     return {};
   }
 
+  // The bound address with the real port. [loop]
   std::string local_address() const {
     cm_text_hview address = to_hview(std::string_view());
     table_->local_address(host_->self(), handle_, &address);
     return std::string(to_view(address));
   }
 
+  // `method` "*" takes all; `pattern` as in cm_http_server_v1. [loop]
   void route(std::string_view method, std::string_view pattern, Handler handler) {
     Route* route = keep(std::move(handler));
     table_->route(host_->self(), handle_, to_pview(method), to_pview(pattern), &HttpListener::dispatch, route);
   }
+  // Answers paths without a route. [loop]
   void fallback(Handler handler) {
     table_->fallback(host_->self(), handle_, &HttpListener::dispatch, keep(std::move(handler)));
   }
 
+  // Takes no new connections and ends the others; the destructor does it too. [loop]
   void close() noexcept {
     if (handle_ != CM_NO_HANDLE) {
       table_->close(host_->self(), std::exchange(handle_, CM_NO_HANDLE));
     }
   }
+  // Is it listening? [loop]
   bool is_open() const noexcept { return handle_ != CM_NO_HANDLE; }
 
  private:
@@ -157,12 +182,14 @@ class HttpListener {
   std::vector<std::unique_ptr<Route>> routes_;
 };
 
+// The response to http_send. `headers`: raw lines "name: value\r\n", names lower case.
 struct HttpResponse {
   std::uint32_t status = 0;
   std::string headers;
   std::string body;
 };
 
+// A request for http_send. 0 is the default of the host.
 struct HttpCall {
   std::string method = "GET";
   std::string url;

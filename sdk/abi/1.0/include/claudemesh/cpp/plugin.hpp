@@ -27,6 +27,7 @@ class PluginInstance {
   virtual Status configure() = 0;
   // Begins to work. Either calls `started` before it returns, or later.
   using Done = std::function<void(Status)>;
+  // `started` is called once, with the reason if it went wrong.
   virtual void start(Done started) = 0;
   // Takes no new work, finishes what is in flight, calls `drained` at the latest after `deadline_ms`.
   virtual void drain(std::uint64_t deadline_ms, Done drained) {
@@ -35,14 +36,17 @@ class PluginInstance {
   }
   // Releases timers, listeners, connections, extensions.
   virtual void stop() {}
+  // The table that this instance offers under an id, or null. Valid until the destructor.
   virtual const void* extension(std::string_view extension_id) {
     static_cast<void>(extension_id);
     return nullptr;
   }
   // Reload in two phases; the candidate options are read with CM_CONFIG_CANDIDATE.
   virtual Status reload_prepare() { return {}; }
+  // Phase two: use the new options, or forget them.
   virtual void reload_finish(bool commit) { static_cast<void>(commit); }
 
+  // The host; valid as long as the instance.
   const HostApi& host() const noexcept { return host_; }
 
  private:

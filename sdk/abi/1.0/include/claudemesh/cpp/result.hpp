@@ -33,17 +33,21 @@ class [[nodiscard]] Result {
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
 
+  // Is there a value? [any]
   bool ok() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return ok(); }
 
+  // The value; only when ok. [any]
   T& value() & {
     assert(ok());
     return *std::get_if<0>(&state_);
   }
+  // The value; only when ok. [any]
   const T& value() const& {
     assert(ok());
     return *std::get_if<0>(&state_);
   }
+  // Moves the value out; only when ok. [any]
   T&& value() && {
     assert(ok());
     return std::move(*std::get_if<0>(&state_));
@@ -54,10 +58,12 @@ class [[nodiscard]] Result {
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
 
+  // Why not; only when not ok. [any]
   const Error& error() const& {
     assert(!ok());
     return *std::get_if<1>(&state_);
   }
+  // Moves the error out; only when not ok. [any]
   Error&& error() && {
     assert(!ok());
     return std::move(*std::get_if<1>(&state_));
@@ -74,12 +80,15 @@ class [[nodiscard]] Result<void> {
   Result() = default;
   Result(Error error) : error_(std::in_place_index<1>, std::move(error)) {}
 
+  // Did it go well? [any]
   bool ok() const noexcept { return error_.index() == 0; }
   explicit operator bool() const noexcept { return ok(); }
+  // Why not; only when not ok. [any]
   const Error& error() const& {
     assert(!ok());
     return *std::get_if<1>(&error_);
   }
+  // Moves the error out; only when not ok. [any]
   Error&& error() && {
     assert(!ok());
     return std::move(*std::get_if<1>(&error_));
@@ -89,8 +98,10 @@ class [[nodiscard]] Result<void> {
   std::variant<std::monostate, Error> error_;
 };
 
+// What a function without a value answers.
 using Status = Result<void>;
 
+// `message`: what was found, what was expected, what to do next. [any]
 inline Error make_error(ErrorCode code, std::string message) {
   return Error{code, std::move(message)};
 }
