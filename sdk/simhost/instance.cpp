@@ -4,6 +4,7 @@
 #include <cctype>
 #include <utility>
 
+#include "host/config/host_config.hpp"
 #include "sdk/simhost/world.hpp"
 
 namespace cm::sim {
@@ -14,7 +15,8 @@ constexpr std::uint64_t kJobDelayUsMin = 20;
 constexpr std::uint64_t kJobDelayUsMax = 3'000;
 
 const void* host_get(cm_handle self, const char* id) noexcept {
-  return World::instance_of(self) == nullptr ? nullptr : find_table(id);
+  Instance* instance = World::instance_of(self);
+  return instance == nullptr || !instance->wanted().granted(id) ? nullptr : instance->probe().table(id);
 }
 
 void host_set_error(cm_handle self, cm_text_pview text) noexcept {
@@ -30,24 +32,26 @@ cm_status host_complete(cm_handle self, cm_handle ticket, cm_status status, cm_t
 
 }  // namespace
 
-Instance::Instance(Node& node, std::string name, std::string plugin, cm_handle self,
-                   const config::ValidatedOptions& options)
-    : node_(node), name_(std::move(name)), plugin_(std::move(plugin)), options_(options) {
+Instance::Instance(Node& node, const config::InstanceConfig& wanted, const cm_factory_v1& factory, cm_handle self)
+    : node_(node), wanted_(wanted), factory_(factory), name_(wanted.name) {
+  option_sets_.push_back(std::make_unique<const config::ValidatedOptions>(wanted.options));
   host_ = cm_host{sizeof(cm_host), CM_ABI_VERSION_CURRENT, self, &host_get, &host_set_error, &host_complete};
 }
 
 Instance::~Instance() = default;
 
 bool Instance::alive() const noexcept {
-  return !cut_off_ && node_.alive();
+  return !cut_off_ && !silenced_ && node_.alive();
 }
 
 cm_handle Instance::next_handle() {
   return node_.world().next_handle();
 }
 
-bool Instance::create(const cm_factory_v1* factory) {
-  return factory->create(&host_, &instance_, &table_) == CM_OK;
+cm_status Instance::create() {
+  const cm_status status = factory_.create(&host_, &instance_, &table_);
+  phase_ = status == CM_OK ? Phase::kCreated : phase_;
+  return status;
 }
 
 cm_status Instance::configure() {
@@ -55,26 +59,51 @@ cm_status Instance::configure() {
   if (status != CM_OK) {
     node_.trace("configure of " + name_ + " failed: " + error_);
     node_.last_error = name_ + ": " + error_;
+  } else {
+    phase_ = Phase::kConfigured;
   }
   return status;
 }
 
-void Instance::start(std::function<void(cm_status, std::string)> done) {
-  started_ = true;
-  start_ticket_ = next_handle();
-  start_done_ = std::move(done);
-  const cm_status status = table_->start(instance_, start_ticket_);
-  if (status != CM_DEFER && start_done_) {
-    auto answered = std::exchange(start_done_, {});
+void Instance::begin_step(StepDone done) {
+  step_ticket_ = next_handle();
+  step_abandoned_ = false;
+  step_done_ = std::move(done);
+}
+
+void Instance::finish_step(cm_status status) {
+  if (status != CM_DEFER && step_done_) {
+    auto answered = std::exchange(step_done_, {});
     answered(status, error_);
   }
 }
 
+void Instance::start(StepDone done) {
+  started_ = true;
+  phase_ = Phase::kStarted;
+  begin_step(std::move(done));
+  finish_step(table_->start(instance_, step_ticket_));
+}
+
+void Instance::drain(std::uint64_t deadline_ms, StepDone done) {
+  phase_ = Phase::kDraining;
+  begin_step(std::move(done));
+  finish_step(table_->drain(instance_, step_ticket_, deadline_ms));
+}
+
 cm_status Instance::complete(cm_handle ticket, cm_status status, std::string_view text) {
-  if (!alive() || ticket != start_ticket_ || !start_done_) {
+  if (!alive()) {
     return CM_GONE;
   }
-  auto done = std::exchange(start_done_, {});
+  if (step_abandoned_ && ticket == step_ticket_) {
+    return CM_GONE;
+  }
+  if (ticket != step_ticket_ || !step_done_) {
+    probe_.note(Breach::kCompletion, ticket == step_ticket_ ? "it completed a step that had its answer already"
+                                                            : "it completed a step with a ticket that was not given");
+    return CM_GONE;
+  }
+  auto done = std::exchange(step_done_, {});
   node_.world().scheduler().after(1, [done = std::move(done), status, message = std::string(text),
                                       incarnation = node_.incarnation(), &node = node_] {
     if (node.alive() && node.incarnation() == incarnation) {
@@ -88,12 +117,17 @@ void Instance::stop() {
   if (started_) {
     table_->stop(instance_);
     started_ = false;
+    step_done_ = nullptr;
+    phase_ = Phase::kStopped;
   }
 }
 
 void Instance::destroy() {
   if (cm_instance* instance = std::exchange(instance_, nullptr)) {
+    in_destroy_ = true;
     table_->destroy(instance);
+    in_destroy_ = false;
+    phase_ = Phase::kDestroyed;
   }
 }
 
@@ -103,7 +137,7 @@ const void* Instance::extension(const char* id) const {
 
 void Instance::cut_off(Random& random, double half_open) {
   cut_off_ = true;
-  start_done_ = nullptr;
+  step_done_ = nullptr;
   for (auto& [handle, timer] : timers_) {
     node_.world().scheduler().cancel(timer.event);
   }
@@ -116,22 +150,7 @@ void Instance::cut_off(Random& random, double half_open) {
       socket->connection->abandon(socket->side, random.chance(half_open));
     }
   }
-  // What waited for the instance is handed back to whoever posted it; jobs run once more without any effect outside,
-  // because their promise is to run exactly once and they own memory.
-  for (auto& [queue, jobs] : jobs_) {
-    while (!jobs.empty()) {
-      const Job job = jobs.front();
-      jobs.pop_front();
-      job.function(job.user);
-    }
-  }
-  while (!posts_.empty()) {
-    const PostedCall call = posts_.front();
-    posts_.pop_front();
-    if (call.dropped != nullptr) {
-      call.dropped(call.user);
-    }
-  }
+  give_back_posts_and_jobs();
 }
 
 // --- posts -----------------------------------------------------------------------------------------------------------
@@ -182,6 +201,9 @@ void Instance::fire_timer(cm_handle timer) {
   if (found == timers_.end()) {
     return;
   }
+  if (silenced_) {
+    return;
+  }
   const TimerState state = found->second;
   if (state.period_us == 0) {
     timers_.erase(found);
@@ -223,7 +245,7 @@ void Instance::run_next_job(cm_handle queue) {
   }
   const Job job = jobs.front();
   jobs.pop_front();
-  job.function(job.user);
+  run_job(job);
 }
 
 void Instance::retire_socket(cm_handle socket) {

@@ -11,18 +11,22 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "host/net/router.hpp"
 #include "sdk/simhost/network.hpp"
+#include "sdk/simhost/probe.hpp"
 #include "sdk/simhost/scheduler.hpp"
 
 namespace cm::config {
 class ValidatedOptions;
-}
+struct InstanceConfig;
+}  // namespace cm::config
 
 namespace cm::sim {
 
@@ -92,30 +96,82 @@ class Socket final : public SocketEnd {
   void* user_;
 };
 
+// Where an instance stands in its life.
+enum class Phase : std::uint8_t { kMade, kCreated, kConfigured, kStarted, kDraining, kStopped, kDestroyed };
+
+// What an instance holds of the host. After stop and destroy all of it must be 0: a real host names the rest as
+// misbehaviour.
+struct Holdings {
+  std::size_t timers = 0;
+  std::size_t posts = 0;
+  std::size_t jobs = 0;
+  std::size_t queues = 0;
+  std::size_t listeners = 0;
+  std::size_t requests = 0;  // taken and not answered
+  std::size_t sockets = 0;
+  std::size_t calls = 0;  // of cm.http.client/1
+  std::size_t subscriptions = 0;
+  std::size_t references = 0;
+  std::size_t buffers = 0;
+
+  std::size_t total() const noexcept {
+    return timers + posts + jobs + queues + listeners + requests + sockets + calls + subscriptions + references +
+           buffers;
+  }
+  std::string text() const;  // "2 timers, 1 listener"; empty when there is nothing
+};
+
 class Instance {
  public:
-  Instance(Node& node, std::string name, std::string plugin, cm_handle self, const config::ValidatedOptions& options);
+  // `wanted` must outlive the instance.
+  Instance(Node& node, const config::InstanceConfig& wanted, const cm_factory_v1& factory, cm_handle self);
   ~Instance();
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
 
   // --- life cycle, driven by Node ---
-  bool create(const cm_factory_v1* factory);
+  // Node::boot calls the first three. A test of its own makes the steps itself after World::prepare, in any order: the
+  // instance is not protected from a wrong one.
+  cm_status create();
   cm_status configure();
-  // `done` when the instance has answered, now or later.
-  void start(std::function<void(cm_status, std::string)> done);
+  // `done` when the instance has answered, now or later; never if it is stopped or crashes before.
+  using StepDone = std::function<void(cm_status, std::string)>;
+  void start(StepDone done);
+  void drain(std::uint64_t deadline_ms, StepDone done);
+  // Gives up waiting for the step: a late answer is no breach, and goes nowhere.
+  void abandon_step() {
+    step_done_ = nullptr;
+    step_abandoned_ = true;
+  }
   void stop();
+  // What a host does after stop: no post, timer or event reaches the instance any more, waiting posts are dropped,
+  // waiting jobs run, and host functions answer CM_GONE, but for those that give something back.
+  void silence();
   void destroy();
   const void* extension(const char* id) const;
+  // The two phases of a reload. CM_UNSUPPORTED: the plugin has no reload functions.
+  cm_status reload_prepare(config::ValidatedOptions candidate);
+  void reload_finish(bool commit);
   // A crash: nothing more goes in or out. `silent` decides what the other ends of its connections see.
   void cut_off(Random& random, double half_open);
 
+  // --- what a test asks ---
+  Phase phase() const noexcept { return phase_; }
+  const cm_instance_table_v1* table() const noexcept { return table_; }
+  const config::InstanceConfig& wanted() const noexcept { return wanted_; }
+  HostProbe& probe() noexcept { return probe_; }
+  Holdings holdings() const;
+  std::string take_error() { return std::exchange(error_, {}); }
+
   // --- used by the tables ---
   bool alive() const noexcept;
+  std::optional<cm_status> enter_call(std::size_t function);
+  void check_handle(const HostFunction& function, cm_handle handle);
   Node& node() noexcept { return node_; }
   cm_handle self() const noexcept { return host_.self; }
   const std::string& name() const noexcept { return name_; }
-  const config::ValidatedOptions& options() const noexcept { return options_; }
+  // `which` as cm.config/1 counts; null when there is no candidate now.
+  const config::ValidatedOptions* options(std::uint32_t which);
   cm_instance* raw() const noexcept { return instance_; }
   cm_handle next_handle();
   void set_error(std::string_view text) { error_ = text; }
@@ -138,6 +194,7 @@ class Instance {
   };
   std::map<cm_handle, Subscription> subscriptions;
   std::set<cm_handle> queues;
+  std::set<cm_handle> references;
   std::map<std::string, std::int64_t> metric_values;  // "name{labels}"
   std::vector<std::string> metric_names;
 
@@ -164,19 +221,33 @@ class Instance {
   void fire_timer(cm_handle timer);
   void run_next_post();
   void run_next_job(cm_handle queue);
+  void run_job(const Job& job);
+  // Posts go back to who posted them; jobs run once more, perhaps without any effect outside, because their promise is
+  // to run exactly once and they own memory.
+  void give_back_posts_and_jobs();
+
+  void begin_step(StepDone done);
+  void finish_step(cm_status status);
 
   Node& node_;
+  const config::InstanceConfig& wanted_;
+  const cm_factory_v1& factory_;
   std::string name_;
-  std::string plugin_;
-  const config::ValidatedOptions& options_;
+  std::vector<std::unique_ptr<const config::ValidatedOptions>> option_sets_;  // the last is the active one
+  std::unique_ptr<const config::ValidatedOptions> candidate_;
+  HostProbe probe_;
+  Phase phase_ = Phase::kMade;
+  bool in_destroy_ = false;
+  bool silenced_ = false;
   cm_host host_ = {};
   cm_instance* instance_ = nullptr;
   const cm_instance_table_v1* table_ = nullptr;
   bool started_ = false;
   bool cut_off_ = false;
   std::string error_;
-  cm_handle start_ticket_ = CM_NO_HANDLE;
-  std::function<void(cm_status, std::string)> start_done_;
+  cm_handle step_ticket_ = CM_NO_HANDLE;
+  StepDone step_done_;
+  bool step_abandoned_ = false;
   std::deque<PostedCall> posts_;
   std::uint64_t last_post_us_ = 0;
   std::map<cm_handle, TimerState> timers_;

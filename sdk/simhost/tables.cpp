@@ -30,16 +30,20 @@ Instance* enter(cm_handle self) {
 
 cm_status buffer_create(cm_handle self, cm_bytes_pview bytes, cm_hbuf* out) noexcept {
   Instance* instance = enter(self);
-  return instance == nullptr ? CM_GONE : instance->node().world().create_buffer(bytes, out);
+  return instance == nullptr ? CM_GONE : instance->node().world().create_buffer(self, bytes, out);
 }
 void buffer_retain(cm_handle, cm_handle buffer) noexcept {
   if (World* world = World::current()) {
     world->retain_buffer(buffer);
   }
 }
-void buffer_release(cm_handle, cm_handle buffer) noexcept {
-  if (World* world = World::current()) {
-    world->release_buffer(buffer);
+void buffer_release(cm_handle self, cm_handle buffer) noexcept {
+  World* world = World::current();
+  if (world == nullptr || buffer == CM_NO_HANDLE || world->release_buffer(buffer)) {
+    return;
+  }
+  if (Instance* instance = World::instance_of(self)) {
+    instance->probe().note(Breach::kReleasedTwice, "it released a buffer that does not exist (any more)");
   }
 }
 constexpr cm_buffer_v1 kBuffer = {sizeof(cm_buffer_v1), 0, buffer_create, buffer_retain, buffer_release};
@@ -74,7 +78,7 @@ cm_status loop_post(cm_handle self, cm_handle target, cm_callback function, cm_c
   return instance == nullptr ? CM_GONE : instance->post(function, dropped, user);
 }
 bool loop_on_loop(cm_handle) noexcept {
-  return true;
+  return World::current() != nullptr && !World::current()->in_job();
 }
 constexpr cm_loop_v1 kLoop = {sizeof(cm_loop_v1), 0, loop_post, loop_on_loop};
 
@@ -117,6 +121,10 @@ cm_status metrics_define(cm_handle self, uint32_t, cm_text_pview name, cm_text_p
   Instance* instance = World::instance_of(self);
   if (instance == nullptr) {
     return CM_GONE;
+  }
+  if (instance->phase() > Phase::kCreated) {
+    instance->set_error("metrics are defined in configure only");
+    return CM_DENIED;
   }
   std::string key(text_of(name));
   if (labels.size > 0) {
@@ -171,7 +179,7 @@ cm_status events_publish(cm_handle self, cm_text_pview topic, cm_text_pview json
       }
       node.schedule_after(1, [instance, id = handle, name, payload] {
         const auto found = instance->subscriptions.find(id);
-        if (found != instance->subscriptions.end()) {
+        if (found != instance->subscriptions.end() && instance->alive()) {
           found->second.callback(found->second.user, cm_text_hview{name.data(), name.size()},
                                  cm_text_hview{payload.data(), payload.size()});
         }
@@ -229,62 +237,67 @@ cm_text_hview config_instance_name(cm_handle self) noexcept {
 }
 // Looks an option up with `get` and stores it with `store`.
 template <typename Get, typename Store>
-cm_status config_lookup(cm_handle self, Get&& get, Store&& store) {
+cm_status config_lookup(cm_handle self, std::uint32_t which, cm_text_pview option, Get&& get, Store&& store) {
   Instance* instance = World::instance_of(self);
-  if (instance == nullptr) {
+  const config::ValidatedOptions* options = instance == nullptr ? nullptr : instance->options(which);
+  if (options == nullptr) {
     return CM_GONE;
   }
-  const auto value = get(instance->options());
+  const auto value = get(*options);
   if (!value) {
+    if (value.error().code == ErrorCode::kInvalid) {
+      instance->probe().note(Breach::kUndeclaredOption,
+                             value.error().message + " (" + std::string(text_of(option)) + ")");
+    }
     return status_from_error(value.error());
   }
   return store(*value);
 }
 
-cm_status config_bool(cm_handle self, uint32_t, cm_text_pview option, bool* out) noexcept {
+cm_status config_bool(cm_handle self, uint32_t which, cm_text_pview option, bool* out) noexcept {
   return config_lookup(
-      self, [&](const auto& options) { return options.get_bool(text_of(option)); },
+      self, which, option, [&](const auto& options) { return options.get_bool(text_of(option)); },
       [out](bool value) {
         *out = value;
         return CM_OK;
       });
 }
-cm_status config_int(cm_handle self, uint32_t, cm_text_pview option, int64_t* out) noexcept {
+cm_status config_int(cm_handle self, uint32_t which, cm_text_pview option, int64_t* out) noexcept {
   return config_lookup(
-      self, [&](const auto& options) { return options.get_int(text_of(option)); },
+      self, which, option, [&](const auto& options) { return options.get_int(text_of(option)); },
       [out](std::int64_t value) {
         *out = value;
         return CM_OK;
       });
 }
-cm_status config_float(cm_handle self, uint32_t, cm_text_pview option, double* out) noexcept {
+cm_status config_float(cm_handle self, uint32_t which, cm_text_pview option, double* out) noexcept {
   return config_lookup(
-      self, [&](const auto& options) { return options.get_float(text_of(option)); },
+      self, which, option, [&](const auto& options) { return options.get_float(text_of(option)); },
       [out](double value) {
         *out = value;
         return CM_OK;
       });
 }
-cm_status config_text(cm_handle self, uint32_t, cm_text_pview option, cm_text_hview* out) noexcept {
+cm_status config_text(cm_handle self, uint32_t which, cm_text_pview option, cm_text_hview* out) noexcept {
   return config_lookup(
-      self, [&](const auto& options) { return options.get_text(text_of(option)); },
+      self, which, option, [&](const auto& options) { return options.get_text(text_of(option)); },
       [out](std::string_view value) {
         *out = cm_text_hview{value.data(), value.size()};
         return CM_OK;
       });
 }
-cm_status config_list_size(cm_handle self, uint32_t, cm_text_pview option, uint64_t* out) noexcept {
+cm_status config_list_size(cm_handle self, uint32_t which, cm_text_pview option, uint64_t* out) noexcept {
   return config_lookup(
-      self, [&](const auto& options) { return options.get_list(text_of(option)); },
+      self, which, option, [&](const auto& options) { return options.get_list(text_of(option)); },
       [out](std::span<const std::string> value) {
         *out = value.size();
         return CM_OK;
       });
 }
-cm_status config_list_text(cm_handle self, uint32_t, cm_text_pview option, uint64_t index,
+cm_status config_list_text(cm_handle self, uint32_t which, cm_text_pview option, uint64_t index,
                            cm_text_hview* out) noexcept {
   return config_lookup(
-      self, [&](const auto& options) { return options.get_list(text_of(option)); },
+      self, which, option, [&](const auto& options) { return options.get_list(text_of(option)); },
       [out, index](std::span<const std::string> value) {
         if (index >= value.size()) {
           return CM_INVALID;
@@ -319,11 +332,17 @@ cm_status registry_acquire(cm_handle self, cm_text_pview name, cm_text_pview id,
   if (provider == nullptr) {
     return CM_GONE;
   }
-  *out = cm_extension{provider->raw(), provider->extension(extension_id.c_str()), provider->self(),
-                      instance->next_handle()};
+  const cm_handle reference = instance->next_handle();
+  instance->references.insert(reference);
+  *out = cm_extension{provider->raw(), provider->extension(extension_id.c_str()), provider->self(), reference};
   return CM_OK;
 }
-void registry_release(cm_handle, cm_handle) noexcept {}
+void registry_release(cm_handle self, cm_handle reference) noexcept {
+  Instance* instance = World::instance_of(self);
+  if (instance != nullptr && instance->references.erase(reference) == 0) {
+    instance->probe().note(Breach::kReleasedTwice, "it released a reference to an extension that it does not hold");
+  }
+}
 constexpr cm_registry_v1 kRegistry = {sizeof(cm_registry_v1), 0, registry_acquire, registry_release};
 
 }  // namespace

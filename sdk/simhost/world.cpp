@@ -2,7 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <deque>
+#include <mutex>
 #include <utility>
 
 namespace cm::sim {
@@ -19,6 +23,28 @@ loader::PluginLibraries& libraries() {
 loader::PluginCatalog& catalog() {
   static loader::PluginCatalog instance(config::Environment::of_process());
   return instance;
+}
+
+// What threads of plugins see of the world that was made last. They never touch the world itself: posts wait here until
+// its thread takes them.
+struct ForeignDoor {
+  std::mutex mutex;
+  World* world = nullptr;
+  std::unordered_map<cm_handle, Instance*> instances;
+  struct Post {
+    cm_handle target;
+    cm_callback function;
+    cm_callback dropped;
+    void* user;
+  };
+  std::deque<Post> posts;
+  std::atomic<std::uint64_t> now_us = 0;
+  std::atomic<bool> has_posts = false;
+};
+
+ForeignDoor& foreign_door() {
+  static ForeignDoor door;
+  return door;
 }
 
 }  // namespace
@@ -81,7 +107,7 @@ void Node::log(std::uint32_t level, std::string_view line) {
   }
 }
 
-bool Node::boot() {
+bool Node::prepare() {
   ++incarnation_;
   alive_ = true;
   doomed_ = false;
@@ -105,12 +131,21 @@ bool Node::boot() {
       return false;
     }
     const cm_handle self = world_.next_handle();
-    auto instance = std::make_unique<Instance>(*this, wanted.name, wanted.manifest->name, self, wanted.options);
+    auto instance = std::make_unique<Instance>(*this, wanted, (*library)->factory(), self);
     world_.register_instance(self, instance.get());
     libraries_.push_back(*library);
     instances_.push_back(std::move(instance));
-    if (!instances_.back()->create(&(*library)->factory())) {
-      last_error = "cannot create " + wanted.name;
+  }
+  return true;
+}
+
+bool Node::boot() {
+  if (!prepare()) {
+    return false;
+  }
+  for (const auto& instance : instances_) {
+    if (instance->create() != CM_OK) {
+      last_error = "cannot create " + instance->name();
       return false;
     }
   }
@@ -150,11 +185,17 @@ void Node::tear_down() {
   for (auto instance = instances_.rbegin(); instance != instances_.rend(); ++instance) {
     (*instance)->stop();
     (*instance)->destroy();
-    world_.forget_instance((*instance)->self());
+  }
+  disk_.crash(world_.fault_random());
+  vanish();
+}
+
+void Node::vanish() {
+  for (const auto& instance : instances_) {
+    world_.forget_instance(instance->self());
   }
   instances_.clear();
   libraries_.clear();
-  disk_.crash(world_.fault_random());
   alive_ = false;
   doomed_ = false;
   ready_ = false;
@@ -170,6 +211,10 @@ World::World(WorldOptions options)
       user_id_(static_cast<std::int64_t>(::geteuid())) {
   current_world = this;
   set_disk_provider(this);
+  ForeignDoor& door = foreign_door();
+  const std::lock_guard lock(door.mutex);
+  door.world = this;
+  door.now_us = 0;
 }
 
 World::~World() {
@@ -179,6 +224,10 @@ World::~World() {
     }
   }
   scheduler_.clear();
+  take_foreign_posts();
+  if (foreign_door().world == this) {
+    foreign_door().world = nullptr;
+  }
   set_disk_provider(nullptr);
   current_world = nullptr;
 }
@@ -224,6 +273,37 @@ bool World::boot(Node& node) {
   return true;
 }
 
+bool World::prepare(Node& node) {
+  if (!node.alive_ && !node.prepare()) {
+    node.tear_down();
+    return false;
+  }
+  return true;
+}
+
+void World::shut_down(Node& node, const std::function<void()>& leave) {
+  if (!node.alive_) {
+    return;
+  }
+  node.trace("stops");
+  for (auto instance = node.instances_.rbegin(); instance != node.instances_.rend(); ++instance) {
+    (*instance)->stop();
+    (*instance)->silence();
+  }
+  for (auto instance = node.instances_.rbegin(); instance != node.instances_.rend(); ++instance) {
+    (*instance)->destroy();
+  }
+  if (leave) {
+    leave();
+  }
+  node.disk_.on_operation = nullptr;
+  for (auto instance = node.instances_.rbegin(); instance != node.instances_.rend(); ++instance) {
+    (*instance)->cut_off(fault_random_, 0);
+  }
+  node.vanish();
+  graveyard_.clear();
+}
+
 void World::crash(Node& node) {
   if (node.alive_) {
     node.trace("crashes");
@@ -241,7 +321,12 @@ void World::reap() {
 }
 
 bool World::step() {
+  ForeignDoor& door = foreign_door();
+  if (door.has_posts) {
+    take_foreign_posts();
+  }
   const bool ran = scheduler_.step();
+  door.now_us.store(scheduler_.now_us(), std::memory_order_relaxed);
   reap();
   return ran;
 }
@@ -278,11 +363,74 @@ SimDisk* World::disk_of(std::string_view path) {
   return nullptr;
 }
 
-cm_status World::create_buffer(cm_bytes_pview bytes, cm_hbuf* out) {
+void World::register_instance(cm_handle self, Instance* instance) {
+  instances_[self] = instance;
+  ForeignDoor& door = foreign_door();
+  const std::lock_guard lock(door.mutex);
+  door.instances[self] = instance;
+}
+
+void World::forget_instance(cm_handle self) {
+  instances_.erase(self);
+  ForeignDoor& door = foreign_door();
+  const std::lock_guard lock(door.mutex);
+  door.instances.erase(self);
+}
+
+void World::note_foreign_call(cm_handle self, const HostFunction& function) {
+  if (function.tag != ThreadTag::kLoop) {
+    return;
+  }
+  ForeignDoor& door = foreign_door();
+  const std::lock_guard lock(door.mutex);
+  const auto found = door.instances.find(self);
+  if (found != door.instances.end()) {
+    found->second->probe().note(Breach::kWrongThread,
+                                "it called " + function.text() + ", which is [loop], from a thread of its own");
+  }
+}
+
+cm_status World::foreign_post(cm_handle target, cm_callback function, cm_callback dropped, void* user) {
+  ForeignDoor& door = foreign_door();
+  const std::lock_guard lock(door.mutex);
+  if (door.world == nullptr || !door.instances.contains(target)) {
+    return CM_GONE;
+  }
+  door.posts.push_back(ForeignDoor::Post{target, function, dropped, user});
+  door.has_posts = true;
+  return CM_OK;
+}
+
+std::uint64_t World::foreign_now_us() {
+  return foreign_door().now_us.load(std::memory_order_relaxed);
+}
+
+void World::take_foreign_posts() {
+  ForeignDoor& door = foreign_door();
+  std::deque<ForeignDoor::Post> posts;
+  {
+    const std::lock_guard lock(door.mutex);
+    if (door.world != this) {
+      return;
+    }
+    posts.swap(door.posts);
+    door.has_posts = false;
+  }
+  for (const ForeignDoor::Post& post : posts) {
+    Instance* instance = instance_of(post.target);
+    const cm_status status = instance == nullptr ? CM_GONE : instance->post(post.function, post.dropped, post.user);
+    if (status != CM_OK && post.dropped != nullptr) {
+      post.dropped(post.user);
+    }
+  }
+}
+
+cm_status World::create_buffer(cm_handle owner, cm_bytes_pview bytes, cm_hbuf* out) {
   const cm_handle handle = next_handle();
   Buffer& buffer = buffers_[handle];
   buffer.bytes.assign(reinterpret_cast<const char*>(bytes.data), bytes.size);
   buffer.references = 1;
+  buffer.owner = owner;
   *out = cm_hbuf{handle, reinterpret_cast<const std::uint8_t*>(buffer.bytes.data()), buffer.bytes.size()};
   return CM_OK;
 }
@@ -294,11 +442,20 @@ void World::retain_buffer(cm_handle buffer) {
   }
 }
 
-void World::release_buffer(cm_handle buffer) {
+bool World::release_buffer(cm_handle buffer) {
   const auto found = buffers_.find(buffer);
-  if (found != buffers_.end() && --found->second.references == 0) {
+  if (found == buffers_.end()) {
+    return false;
+  }
+  if (--found->second.references == 0) {
     buffers_.erase(found);
   }
+  return true;
+}
+
+std::size_t World::buffers_of(cm_handle owner) const {
+  return static_cast<std::size_t>(std::count_if(buffers_.begin(), buffers_.end(),
+                                                [owner](const auto& item) { return item.second.owner == owner; }));
 }
 
 const std::string* World::find_buffer(cm_handle buffer) const {

@@ -65,9 +65,11 @@ class Node {
 
  private:
   friend class World;
+  bool prepare();
   bool boot();
   void start_from(std::size_t index);
   void tear_down();
+  void vanish();
 
   World& world_;
   NodeName name_;
@@ -103,6 +105,14 @@ class World final : public DiskProvider {
   // deferred start shows later, as a node that is not running.
   bool boot(Node& node);
   void crash(Node& node);
+  // Loads the configuration and the code and makes the instances, without a call to a plugin but its `init`: for tests
+  // that take the steps of the life cycle themselves, or set up a probe first. False: refused (Node::last_error).
+  bool prepare(Node& node);
+  // The orderly end, in reverse order: stop, silence and destroy of whatever has not had it yet. Nothing is lost on the
+  // disk. What the instances left behind is in Instance::holdings until `leave` (may be null) returns.
+  void shut_down(Node& node, const std::function<void()>& leave = {});
+  // The machine sleeps: the clocks go on, nothing runs, and then everything that is due runs at once.
+  void sleep_for_ms(std::uint64_t duration_ms) { scheduler_.jump_by_us(duration_ms * 1000); }
 
   // The outside world speaks HTTP to a listener, for example to a node's local socket "unix:/...".
   void http(const std::string& address, HttpExchange exchange, std::function<void(HttpAnswer)> answer);
@@ -126,11 +136,30 @@ class World final : public DiskProvider {
   static World* current() noexcept;
   static Instance* instance_of(cm_handle self) noexcept;
   cm_handle next_handle() noexcept { return ++last_handle_; }
-  void register_instance(cm_handle self, Instance* instance) { instances_[self] = instance; }
-  void forget_instance(cm_handle self) { instances_.erase(self); }
-  cm_status create_buffer(cm_bytes_pview bytes, cm_hbuf* out);
+  bool was_given(cm_handle handle) const noexcept { return handle <= last_handle_; }
+  void register_instance(cm_handle self, Instance* instance);
+  void forget_instance(cm_handle self);
+  cm_status create_buffer(cm_handle owner, cm_bytes_pview bytes, cm_hbuf* out);
   void retain_buffer(cm_handle buffer);
-  void release_buffer(cm_handle buffer);
+  bool release_buffer(cm_handle buffer);  // false: there is no such buffer
+  std::size_t buffers_of(cm_handle owner) const;
+  bool in_job() const noexcept { return jobs_running_ != 0; }
+  // Marks that what runs now would run on a worker's thread.
+  class JobScope {
+   public:
+    explicit JobScope(World& world) : world_(world) { ++world_.jobs_running_; }
+    ~JobScope() { --world_.jobs_running_; }
+    JobScope(const JobScope&) = delete;
+    JobScope& operator=(const JobScope&) = delete;
+
+   private:
+    World& world_;
+  };
+
+  // --- for threads of plugins, on which no world is current. They reach the world that was made last [any] ---
+  static void note_foreign_call(cm_handle self, const HostFunction& function);
+  static cm_status foreign_post(cm_handle target, cm_callback function, cm_callback dropped, void* user);
+  static std::uint64_t foreign_now_us();
   const std::string* find_buffer(cm_handle buffer) const;
   template <typename T>
   void bury(std::unique_ptr<T> object) {
@@ -145,6 +174,7 @@ class World final : public DiskProvider {
  private:
   friend class Node;
   void reap();
+  void take_foreign_posts();
 
   WorldOptions options_;
   Scheduler scheduler_;
@@ -158,7 +188,9 @@ class World final : public DiskProvider {
   struct Buffer {
     std::string bytes;
     std::uint64_t references;
+    cm_handle owner;
   };
+  std::uint32_t jobs_running_ = 0;
   std::unordered_map<cm_handle, Buffer> buffers_;
   std::vector<std::shared_ptr<void>> graveyard_;  // freed after the running event
 };
