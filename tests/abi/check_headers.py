@@ -82,6 +82,7 @@ class Header:
             first = without_comments(body).strip().split(";")[0].split()
             if first != ["uint32_t", "size"] and name != "cm_plugin_entry_v1":
                 self.find(at, f"{name} does not begin with its size: found '{' '.join(first)}' [04]")
+        self.check_later_members(name, SINCE.search(comment), match.start(2), match.group(2))
         start = match.start(2)
         code = self.code[start:match.end(2)]
         for statement in re.finditer(r"[^;]+;", code):
@@ -90,6 +91,16 @@ class Header:
             begin = start + statement.start() + len(text) - len(text.lstrip())
             if member:
                 self.check_function(name, member.group(1), text, begin, start + statement.end())
+
+    def check_later_members(self, name, since, start, body):
+        """What came after its table is hidden from plugins that were written for an older revision."""
+        for later in SINCE.finditer(body):
+            if since is not None and tuple(map(int, later.groups())) <= tuple(map(int, since.groups())):
+                continue
+            before = body[:later.start()]
+            guard = f"#if CM_TARGET_ABI >= CM_ABI_VERSION_{later.group(1)}_{later.group(2)}\n"
+            if before.rfind(guard) <= before.rfind("#endif"):
+                self.find(start + later.start(), f"{name} shows a later member to everybody, expected '{guard.strip()}' [04]")
 
     def check_function(self, owner, name, declaration, begin, end):
         comment = self.comment_of(begin, end)
@@ -190,6 +201,9 @@ def self_test():
         ("cm_text_pview text", "const char* text", "bare string"),
         ("cm_handle self) CM_NOEXCEPT", "cm_handle self)", "not CM_NOEXCEPT"),
         ("void* user, cm_status", "cm_status status, void* user, cm_status", "void* user"),
+        ("/* [any] */", "/* [any] Since ABI 1.1. */", "shows a later member"),
+        ("  void (*end)(cm_handle self) CM_NOEXCEPT; /* [any] */",
+         "#if CM_TARGET_ABI >= CM_ABI_VERSION_1_1\n  void (*end)(cm_handle self) CM_NOEXCEPT; /* [any] Since ABI 1.1. */\n#endif", ""),
         ('"cm.a/1"', '"cm.a"', "expected 'cm.name/REVISION'"),
     ]
     failed = 0
