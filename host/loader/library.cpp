@@ -86,7 +86,7 @@ class PluginLibraries::Library final : public LoadedLibrary {
     std::uint32_t picked = 0;
     const cm_status status = entry_->init(offered.data(), static_cast<std::uint32_t>(offered.size()), &picked);
     const std::string needs = title(manifest_) + " needs plugin ABI " + manifest_.abi_min.text() +
-                              "; this host offers " + abi_text(offered.front());
+                              "; this host offers " + abi_versions_text(offered);
     if (status == CM_UNSUPPORTED) {
       return make_error(ErrorCode::kUnsupported, needs + "; the plugin refused it");
     }

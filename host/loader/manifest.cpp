@@ -197,6 +197,15 @@ std::span<const std::uint32_t> offered_abi_versions() noexcept {
   return kOfferedVersions;
 }
 
+std::string abi_versions_text(std::span<const std::uint32_t> versions) {
+  std::string text;
+  for (std::size_t i = 0; i < versions.size(); ++i) {
+    text += i == 0 ? "" : i + 1 == versions.size() ? " and " : ", ";
+    text += AbiVersion::from_number(versions[i]).text();
+  }
+  return text;
+}
+
 std::string_view host_platform() noexcept {
 #if defined(__x86_64__)
   return "linux-x86_64";
@@ -248,17 +257,16 @@ Status check_compatible(const Manifest& manifest) {
     return make_error(ErrorCode::kUnsupported, plugin + " was built for " + manifest.platform + "; this host runs on " +
                                                    std::string(host_platform()) + "; get the build for this machine");
   }
-  std::string offered;
   bool fits = false;
   for (const std::uint32_t number : offered_abi_versions()) {
     const AbiVersion version = AbiVersion::from_number(number);
-    offered += (offered.empty() ? "" : " and ") + version.text();
     fits = fits || (version.major == manifest.abi_min.major && version >= manifest.abi_min);
   }
   if (!fits) {
     const bool newer = manifest.abi_min.number() > offered_abi_versions().front();
     return make_error(ErrorCode::kUnsupported, plugin + " needs plugin ABI " + manifest.abi_min.text() +
-                                                   "; this host offers " + offered + "; " +
+                                                   "; this host offers " + abi_versions_text(offered_abi_versions()) +
+                                                   "; " +
                                                    (newer ? "update claudemesh" : "get a newer build of the plugin"));
   }
   return {};

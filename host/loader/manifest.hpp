@@ -19,6 +19,8 @@ using config::Manifest;
 
 // ABI versions that this host serves, newest first; what `init` of a plugin is offered.
 std::span<const std::uint32_t> offered_abi_versions() noexcept;
+// Versions for a person: "2.1, 2.0 and 1.9".
+std::string abi_versions_text(std::span<const std::uint32_t> versions);
 // "linux-x86_64"
 std::string_view host_platform() noexcept;
 

@@ -153,6 +153,20 @@ struct Inspection {
   std::vector<std::string> problems;
 };
 
+constexpr std::size_t kSymbolsShownMax = 5;
+
+// "nothing", or the first few names.
+std::string names_of(const std::vector<std::string>& symbols) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(symbols.size(), kSymbolsShownMax); ++i) {
+    text += (i == 0 ? "" : ", ") + symbols[i];
+  }
+  if (symbols.size() > kSymbolsShownMax) {
+    text += " and " + std::to_string(symbols.size() - kSymbolsShownMax) + " more";
+  }
+  return text.empty() ? "nothing" : text;
+}
+
 Inspection inspect(const fs::path& file, Manifest manifest) {
   Inspection found;
   found.manifest = std::move(manifest);
@@ -171,8 +185,8 @@ Inspection inspect(const fs::path& file, Manifest manifest) {
     found.symbols = std::move(symbols).value();
   }
   if (found.symbols != std::vector<std::string>{"cm_plugin_entry"}) {
-    found.problems.push_back("it exports " + std::to_string(found.symbols.size()) +
-                             " symbols, expected cm_plugin_entry and no other; link it with a version script");
+    found.problems.push_back("it exports " + names_of(found.symbols) +
+                             ", expected cm_plugin_entry and no other; link it with a version script");
   }
   return found;
 }

@@ -57,6 +57,12 @@ TEST(Manifest, RefusesOtherAbisNamingBothSides) {
             "plugin org.test.future 1.4.0 needs plugin ABI 2.3; this host offers 1.0; update claudemesh");
 }
 
+TEST(Manifest, NamesAllVersionsThatAHostOffers) {
+  EXPECT_EQ(abi_versions_text(std::vector<std::uint32_t>{0x20001, 0x10009}), "2.1 and 1.9");
+  EXPECT_EQ(abi_versions_text(std::vector<std::uint32_t>{0x20001, 0x20000, 0x10009}), "2.1, 2.0 and 1.9");
+  EXPECT_EQ(abi_versions_text(std::vector<std::uint32_t>{0x10000}), "1.0");
+}
+
 TEST(Manifest, RefusesOtherPlatforms) {
   Manifest manifest = *read_manifest(kPlugins / "good.so");
   manifest.platform = "plan9-vax";
