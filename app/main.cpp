@@ -23,7 +23,8 @@ void add_run(CLI::App& app, int& exit_code) {
   run->add_flag("--safe-mode", options->safe_mode, "Load only the plugins that came with the program");
   run->footer(
       "SIGTERM or SIGINT drains and stops; a second one stops at once. SIGHUP reads the file again and changes\n"
-      "only what differs. Exit codes: 0 clean, 1 failure to start, 2 error in the configuration.");
+      "only what differs, all or nothing. SIGUSR2 starts the program again and hands over to it without closing a\n"
+      "listening socket. Exit codes: 0 clean, 1 failure to start, 2 error in the configuration.");
   run->callback([options, &exit_code] { exit_code = cm::host::run_host(*options); });
 }
 

@@ -211,7 +211,8 @@ class Loader {
     }
     instance.manifest = find_manifest(instance, own);
     if (instance.manifest == nullptr) {
-      return TableState::kBroken;
+      const bool left_out = config_.disabled.size() != 0 && config_.disabled.back() == instance.name;
+      return left_out ? TableState::kDisabled : TableState::kBroken;
     }
     read_permissions(instance, own);
     read_loop(instance, own);
@@ -241,6 +242,17 @@ class Loader {
     const SourceLocation where = at == nullptr ? instance.where : at->where;
     const std::string label = "[plugins." + instance.name + "] ";
     auto manifest = manifests_.find(query);
+    if (!manifest && query.bundled_only) {
+      query.bundled_only = false;
+      if (manifests_.find(query)) {
+        // Its users stay as they are and are refused: a guard that is missing must not be forgotten in silence.
+        problems_.warn(where, label +
+                                  "left out, because safe mode is on and the plugin did not come with the program; "
+                                  "leave safe mode to use it again");
+        config_.disabled.push_back(instance.name);
+        return nullptr;
+      }
+    }
     if (!manifest) {
       const bool missing = manifest.error().code == ErrorCode::kGone && query.file.empty();
       problems_.add(
@@ -365,7 +377,11 @@ class Loader {
       return std::nullopt;
     }
     if (state->second == TableState::kDisabled) {
-      problems_.add(where, label + "the instance " + name + " is disabled; enable it or name another one");
+      problems_.add(where,
+                    label + "the instance " + name +
+                        (config_.host.safe_mode ? " is disabled or left out by safe mode; leave safe mode, enable "
+                                                  "it or name another one"
+                                                : " is disabled; enable it or name another one"));
       return std::nullopt;
     }
     const auto& instances = config_.instances;

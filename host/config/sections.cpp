@@ -71,7 +71,15 @@ SectionSpec make_host() {
                        {{"name", text("safe_mode")},
                         {"type", text("bool")},
                         {"default", false},
-                        {"doc", text("Loads only the plugins that came with the program.")}}});
+                        {"doc", text("Loads only the plugins that came with the program.")}},
+                       {{"name", text("safe_mode_after")},
+                        {"type", text("int")},
+                        {"default", std::int64_t{3}},
+                        {"min", std::int64_t{0}},
+                        {"max", std::int64_t{100}},
+                        {"unit", text("crashes")},
+                        {"doc", text("After so many crashes at start, one after the other, the next start is in safe "
+                                     "mode; 0: never.")}}});
 }
 
 SectionSpec make_log() {

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -21,6 +23,8 @@ constexpr std::array kSignals = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 std::array<struct sigaction, kSignals.size()> former_actions;
 std::terminate_handler former_terminate = nullptr;
 constinit thread_local bool line_written = false;
+constinit std::atomic<int> mark_fd{-1};
+constinit std::atomic<std::int64_t> mark_offset{0};
 
 // Only async-signal-safe calls from here on: write(2), and reading immortal memory.
 class Line {
@@ -73,7 +77,14 @@ void add_place(Line& line) noexcept {
   line.add(")");
 }
 
+void write_mark() noexcept {
+  if (const int fd = mark_fd.load(); fd >= 0) {
+    static_cast<void>(!::pwrite(fd, "1", 1, mark_offset.load()));
+  }
+}
+
 void on_fatal_signal(int number) noexcept {
+  write_mark();
   if (!line_written) {
     line_written = true;
     Line line;
@@ -117,6 +128,11 @@ void on_fatal_signal(int number) noexcept {
 }
 
 }  // namespace
+
+void set_crash_mark(int fd, std::int64_t offset) noexcept {
+  mark_offset.store(offset);
+  mark_fd.store(fd);
+}
 
 void install_crash_handlers() {
   static std::once_flag once;

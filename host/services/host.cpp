@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <sodium.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -69,11 +71,15 @@ Host::Host(config::HostConfig config, HostOptions options)
       config_(std::move(config)),
       services_(make_services(config_, options_)),
       libraries_(options_.unload),
+      wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       control_thread_([this] { control_main(); }) {}
 
 Host::~Host() {
   request_stop();
   join();
+  if (wake_fd_ >= 0) {
+    ::close(wake_fd_);
+  }
 }
 
 // --- requests --------------------------------------------------------------------------------------------------------
@@ -106,6 +112,13 @@ void Host::request_reload() {
   enqueue(Command::kReload);
 }
 
+Status Host::upgrade() {
+  return enqueue(Command::kUpgrade).get();
+}
+void Host::request_upgrade() {
+  enqueue(Command::kUpgrade);
+}
+
 std::string Host::start_error() const {
   const std::lock_guard lock(control_mutex_);
   return start_error_;
@@ -123,6 +136,8 @@ void Host::request_stop() {
   }
   control_changed_.notify_all();
   services_.tickets.wake();
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(wake_fd_, &one, sizeof one));  // it can only fail because it is readable already
 }
 
 void Host::request_immediate_stop() {
@@ -155,26 +170,42 @@ std::optional<Host::Request> Host::next_request() {
   return request;
 }
 
+void Host::tell_phase(std::string_view phase, std::string_view instance) const {
+  if (options_.on_phase) {
+    options_.on_phase(phase, instance);
+  }
+}
+
+void Host::run_request(Request& request) {
+  if (request.command == Command::kReload) {
+    Status reloaded = do_reload();
+    tell(reloaded ? HostEvent::kReloaded : HostEvent::kReloadFailed);
+    request.done.set_value(std::move(reloaded));
+    return;
+  }
+  if (request.command == Command::kUpgrade) {
+    Status upgraded = do_upgrade();
+    tell(upgraded ? HostEvent::kHandedOver : HostEvent::kUpgradeFailed);
+    request.done.set_value(std::move(upgraded));
+    return;
+  }
+  Status started = do_start();
+  const bool told_to_stop = stop_requested_;
+  if (!started) {
+    const std::lock_guard lock(control_mutex_);
+    start_error_ = started.error().message;
+    stop_requested_ = true;  // Nothing is left that could be started again.
+  }
+  if (started || !told_to_stop) {
+    tell(started ? HostEvent::kStarted : HostEvent::kStartFailed);
+  }
+  request.done.set_value(std::move(started));
+}
+
 void Host::control_main() {
   pthread_setname_np(pthread_self(), "control");
   while (std::optional<Request> request = next_request()) {
-    if (request->command == Command::kReload) {
-      Status reloaded = do_reload();
-      tell(reloaded ? HostEvent::kReloaded : HostEvent::kReloadFailed);
-      request->done.set_value(std::move(reloaded));
-      continue;
-    }
-    Status started = do_start();
-    const bool told_to_stop = stop_requested_;
-    if (!started) {
-      const std::lock_guard lock(control_mutex_);
-      start_error_ = started.error().message;
-      stop_requested_ = true;  // Nothing is left that could be started again.
-    }
-    if (started || !told_to_stop) {
-      tell(started ? HostEvent::kStarted : HostEvent::kStartFailed);
-    }
-    request->done.set_value(std::move(started));
+    run_request(*request);
   }
   tell(HostEvent::kStopping);
   do_stop();
@@ -198,6 +229,10 @@ Status Host::start_loops() {
     watched.push_back(loops_.back().get());
   }
   watchdog_ = std::make_unique<Watchdog>(services_, std::move(watched));
+  return {};
+}
+
+Status Host::start_ops() {
   if (config_.ops.listen.empty()) {
     return {};
   }
@@ -237,8 +272,18 @@ Status Host::do_start() {
   for (const config::Problem& warning : config_.warnings) {
     services_.log.host(LogLevel::kWarn, warning.line());
   }
+  for (const HandedSocket& socket : options_.inherited) {
+    if (Status adopted = services_.listening_sockets.adopt(socket); !adopted) {
+      services_.log.host(LogLevel::kWarn, adopted.error().message);
+    }
+  }
+  // An heir must not accept for its monitoring before it was told to go.
+  const bool heir = options_.before_start != nullptr;
   std::vector<Unit*> units;
   Status started = start_loops();
+  if (started && !heir) {
+    started = start_ops();
+  }
   const auto plan = plan_loops(config_, {});
   for (std::size_t i = 0; started && i < config_.instances.size(); ++i) {
     const config::InstanceConfig& instance = config_.instances[i];
@@ -250,13 +295,25 @@ Status Host::do_start() {
     }
   }
   if (started) {
-    started = bring_up(units);
+    started = make_ready(units);
+  }
+  if (started && heir) {
+    started = options_.before_start(wake_fd_);
+    started = started ? start_ops() : std::move(started);
+  }
+  for (std::size_t i = 0; started && i < units.size(); ++i) {
+    started = start_unit(*units[i]);
   }
   if (!started) {
     services_.log.host(stop_requested_ ? LogLevel::kInfo : LogLevel::kError, started.error().message);
+    if (heir) {
+      services_.listening_sockets.leave_files();  // the process before this one takes them back
+    }
     take_down(units);
     return started;
   }
+  services_.listening_sockets.end_change();
+  tell_phase("running", {});
   all_started_ = true;
   services_.log.host(LogLevel::kInfo, "started with " + std::to_string(units.size()) + " instances on " +
                                           std::to_string(loops_.size()) + " loops");
@@ -265,11 +322,13 @@ Status Host::do_start() {
 
 Status Host::make_ready(const std::vector<Unit*>& units) {
   for (Unit* unit : units) {
+    tell_phase("starting", unit->name());
     if (Status loaded = unit->load(libraries_); !loaded) {
       return loaded;
     }
   }
   for (Unit* unit : units) {
+    tell_phase("starting", unit->name());
     Status ready = unit->create();
     if (ready) {
       ready = unit->configure();
@@ -285,6 +344,7 @@ Status Host::start_unit(Unit& unit) {
   if (stop_requested_) {
     return make_error(ErrorCode::kGone, "the host was told to stop before everything was started");
   }
+  tell_phase("starting", unit.name());
   const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(config_.host.start_timeout_ms);
   Status started = unit.start(deadline, stop_requested_);
   if (started) {
@@ -346,6 +406,9 @@ void Host::take_down(const std::vector<Unit*>& units_in_start_order) {
 }
 
 void Host::do_stop() {
+  if (successor_pid_ == 0) {
+    tell_phase("stopping", {});
+  }
   services_.log.host(LogLevel::kInfo, "stopping");
   std::vector<Unit*> units;
   for (const auto& unit : units_) {

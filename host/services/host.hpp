@@ -21,6 +21,7 @@
 #include "host/loader/library.hpp"
 #include "host/services/loop_thread.hpp"
 #include "host/services/services.hpp"
+#include "host/services/successor.hpp"
 #include "host/services/unit.hpp"
 #include "host/services/watchdog.hpp"
 
@@ -37,7 +38,16 @@ std::map<std::string, std::uint32_t> plan_loops(const config::HostConfig& config
 // How long a connection that was accepted just before its instance ends may take to ask.
 inline constexpr std::uint64_t kQuiesceMs = 250;
 
-enum class HostEvent { kStarted, kStartFailed, kReloaded, kReloadFailed, kStopping, kStopped };
+enum class HostEvent {
+  kStarted,
+  kStartFailed,
+  kReloaded,
+  kReloadFailed,
+  kHandedOver,  // an upgrade took place; kStopping and kStopped follow
+  kUpgradeFailed,
+  kStopping,
+  kStopped,
+};
 
 struct HostOptions {
   // Reads the configuration again for a reload, on the control thread. Null: reloads are refused.
@@ -47,6 +57,15 @@ struct HostOptions {
   // Instead of what [log] says; for tests.
   std::unique_ptr<LogSink> log_sink;
   loader::UnloadMode unload = loader::UnloadMode::kKeep;
+  // Starts the program again, for an upgrade. Null: upgrades are refused. [control]
+  std::function<Result<std::unique_ptr<Successor>>(std::vector<HandedSocket>)> spawn_successor;
+  // Listening sockets from the process before this one, or from the service manager.
+  std::vector<HandedSocket> inherited;
+  // Called when everything is configured and nothing has started; an error ends the start. `wake_fd` becomes readable
+  // when the host is told to stop. [control]
+  std::function<Status(int wake_fd)> before_start;
+  // "starting" with the instance whose turn it is, "running", "handing over", "stopping". [control]
+  std::function<void(std::string_view phase, std::string_view instance)> on_phase;
 };
 
 struct InstanceStatus {
@@ -75,6 +94,12 @@ class Host {
   void request_reload();
   // Waits for the reload.
   Status reload();
+  // Starts the program again and lets it take over; see upgrade.cpp. A successor that fails changes nothing.
+  void request_upgrade();
+  // Waits for the end; on success the host has stopped.
+  Status upgrade();
+  // Of the process that took over; 0 before.
+  pid_t successor_pid() const noexcept { return successor_pid_; }
   // Drains and stops, in reverse order. Also ends a start that is under way.
   void request_stop();
   // The same without time to drain.
@@ -96,7 +121,7 @@ class Host {
   std::string who_blocks() const;
 
  private:
-  enum class Command { kStart, kReload };
+  enum class Command { kStart, kReload, kUpgrade };
   struct Request {
     Command command;
     std::promise<Status> done;
@@ -105,10 +130,13 @@ class Host {
   void control_main();
   std::future<Status> enqueue(Command command);
   std::optional<Request> next_request();
+  void run_request(Request& request);
   void tell(HostEvent event) const;
+  void tell_phase(std::string_view phase, std::string_view instance) const;
 
   Status do_start();
   Status start_loops();
+  Status start_ops();
   Status bring_up(std::vector<Unit*> units);
   // The steps until configured, and the last one. [control]
   Status make_ready(const std::vector<Unit*>& units);
@@ -118,6 +146,10 @@ class Host {
   void quiesce(const std::vector<Unit*>& units);
   void take_down(const std::vector<Unit*>& units_in_start_order);
   void finish_services();
+
+  Status do_upgrade();
+  Status hand_over(Successor& successor);
+  void take_back(const std::vector<Unit*>& former, Successor& successor, const Error& reason);
 
   Status do_reload();
   Status check_reload(const config::HostConfig& next, const config::ConfigDiff& diff);
@@ -163,6 +195,8 @@ class Host {
   bool ended_ = false;             // guarded by control_mutex_: nobody answers requests any more
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> immediate_{false};
+  std::atomic<pid_t> successor_pid_{0};
+  int wake_fd_ = -1;  // readable when a stop was requested
   std::thread control_thread_;
 };
 

@@ -1,11 +1,13 @@
 #include "host/services/ops.hpp"
 
 #include "host/services/host.hpp"
-#include "host/services/http_listeners.hpp"
+#include "host/services/listening_sockets.hpp"
 
 namespace cm::host {
 
 namespace {
+
+constexpr std::size_t kOpsConnectionsMax = 64;
 
 void answer_text(net::HttpRequest& request, int status, std::string_view type, std::string_view body) {
   const net::Headers headers{{"Content-Type", type}, {"Cache-Control", "no-store"}};
@@ -17,6 +19,7 @@ void answer_text(net::HttpRequest& request, int status, std::string_view type, s
 OpsServer::OpsServer(const Host& host) : host_(host), loop_thread_(UINT32_MAX, "ops", host.services().net_counters) {}
 
 OpsServer::~OpsServer() {
+  host_.services().listening_sockets.release(lease_);
   loop_thread_.run_sync([this] { server_.reset(); });
   loop_thread_.stop();
 }
@@ -35,6 +38,12 @@ Status OpsServer::bind(const std::string& address) {
   if (!parsed) {
     return parsed.error();
   }
+  ListeningSockets& sockets = host_.services().listening_sockets;
+  const auto lease = sockets.acquire("[ops]", address, *parsed, 0600);
+  if (!lease) {
+    return lease.error();
+  }
+  lease_ = lease->number;
   Result<net::ListenerInfo> info = make_error(ErrorCode::kInternal, "not bound");
   loop_thread_.run_sync([&] {
     net::HttpServerOptions options;
@@ -43,17 +52,7 @@ Status OpsServer::bind(const std::string& address) {
     server_ =
         std::make_unique<net::HttpServer>(loop_thread_.loop(), std::move(options),
                                           [this](std::shared_ptr<net::HttpRequest> request) { answer(*request); });
-    if (!parsed->unix_path.empty()) {
-      net::UnixListenerOptions unix_options;
-      unix_options.path = parsed->unix_path;
-      info = server_->listen_unix(unix_options);
-    } else {
-      net::TcpListenerOptions tcp_options;
-      tcp_options.host = parsed->host;
-      tcp_options.port = parsed->port;
-      tcp_options.connections_max = 64;
-      info = server_->listen_tcp(tcp_options);
-    }
+    info = server_->listen_fd(lease->fd, nullptr, kOpsConnectionsMax);
   });
   if (!info) {
     return std::move(info).error();

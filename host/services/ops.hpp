@@ -32,6 +32,7 @@ class OpsServer {
 
   const Host& host_;
   std::string address_;
+  std::uint64_t lease_ = 0;  // of the listening socket; 0: none
   LoopThread loop_thread_;
   std::unique_ptr<net::HttpServer> server_;
 };

@@ -217,6 +217,7 @@ void Host::abort_reload(ReloadPlan& plan) {
   for (Unit* unit : plan.ending) {
     unit->instance().set_ending(false);
   }
+  tell_phase("running", {});
   services_.listening_sockets.end_change();
 }
 
@@ -252,6 +253,7 @@ void Host::roll_back(ReloadPlan& plan, const Error& reason) {
   const std::string failed = restart_former(names);
   services_.listening_sockets.end_change();
   all_started_ = true;
+  tell_phase("running", {});
   if (failed.empty()) {
     services_.log.host(LogLevel::kError, "reload failed, the former configuration runs again: " + reason.message);
     return;
@@ -262,6 +264,9 @@ void Host::roll_back(ReloadPlan& plan, const Error& reason) {
 
 std::string Host::restart_former(const std::vector<std::string>& names) {
   std::string failed;
+  if (stop_requested_) {
+    return failed;
+  }
   const auto loops = plan_loops(config_, running_loops({}));
   for (const config::InstanceConfig& instance : config_.instances) {
     if (!contains(names, instance.name)) {
@@ -347,6 +352,7 @@ void Host::commit(ReloadPlan& plan) {
   report_kept(plan);
   config_ = std::move(plan.next);
   all_started_ = true;
+  tell_phase("running", {});
   services_.log.host(LogLevel::kInfo, "reloaded: added " + joined(plan.diff.added) + "; removed " +
                                           joined(plan.diff.removed) + "; restarted " + joined(plan.diff.restarted) +
                                           "; reconfigured " + joined(plan.diff.reconfigured));

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -16,12 +17,14 @@ namespace {
 // A running claudemesh whose service manager is the test.
 class Child {
  public:
-  Child(const std::filesystem::path& folder, std::vector<std::string> arguments) {
+  // `activation_fd`: a socket that the service manager listens on.
+  Child(const std::filesystem::path& folder, std::vector<std::string> arguments, int activation_fd = -1) {
     const std::string socket_path = (folder / "notify.sock").string();
     notify_fd_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, socket_path.data(), socket_path.size());
+    ::unlink(socket_path.c_str());
     EXPECT_EQ(::bind(notify_fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     const std::string error_file = (folder / "stderr").string();
     arguments.insert(arguments.begin(), CM_TEST_PROGRAM);
@@ -33,8 +36,14 @@ class Child {
     pid_ = ::fork();
     if (pid_ == 0) {
       ::setenv("NOTIFY_SOCKET", socket_path.c_str(), 1);
+      ::setenv("HOME", folder.c_str(), 1);
       const int fd = ::open(error_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
       ::dup2(fd, STDERR_FILENO);
+      if (activation_fd >= 0) {
+        ::dup2(activation_fd, 3);
+        ::setenv("LISTEN_FDS", "1", 1);
+        ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+      }
       ::execv(argv[0], argv.data());
       ::_exit(127);
     }
@@ -60,6 +69,21 @@ class Child {
     return std::string(text, static_cast<std::size_t>(std::max<ssize_t>(0, size)));
   }
   void send(int number) const { ::kill(pid_, number); }
+  // The next message that begins with this text.
+  std::string notified_with(const std::string& begin) const {
+    for (;;) {
+      std::string text = notified();
+      if (text.empty() || text.starts_with(begin)) {
+        return text;
+      }
+    }
+  }
+  // The process that took over is the test's from now on; see become_subreaper.
+  int follow(pid_t successor) {
+    const int former = wait();
+    pid_ = successor;
+    return former;
+  }
   // The exit code, or 256 + the signal. The test's own time-out bounds the wait.
   int wait() {
     int status = 0;
