@@ -133,6 +133,118 @@ TEST_F(ProcessTest, SighupReloadsTheFile) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+// Orphans of the test's children become the test's children, so that it can wait for them.
+void become_subreaper() {
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+}
+
+pid_t main_pid_of(const std::string& message) {
+  const std::size_t at = message.find("MAINPID=");
+  return at == std::string::npos ? 0 : std::stoi(message.substr(at + 8));
+}
+
+std::string upgrade_config(const std::filesystem::path& folder, const std::string& instances) {
+  return "[host]\ndata_dir = \"" + (folder / "data").string() + "\"\n" + instances;
+}
+
+TEST_F(ProcessTest, Sigusr2HandsOverToANewProcess) {
+  become_subreaper();
+  Child child(folder_, {"run", write_config(upgrade_config(folder_, echo()))});
+  ASSERT_EQ(child.notified(), "READY=1") << standard_error();
+  write_config(upgrade_config(folder_, echo("echo", "greeting = \"good day\"\n")));
+  child.send(SIGUSR2);
+  EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1\nMONOTONIC_USEC="));
+  const std::string message = child.notified();
+  ASSERT_THAT(message, testing::StartsWith("READY=1\nMAINPID=")) << standard_error();
+  EXPECT_EQ(child.follow(main_pid_of(message)), 0) << "the old process ends cleanly";
+  EXPECT_EQ(request(url("/hello")).body, "good day world") << "the socket file is still there";
+  // The old one let go of everything before the new one started.
+  EXPECT_THAT(journal(), testing::ElementsAre("echo configure", "echo start", "echo configure", "echo drain",
+                                              "echo stop", "echo destroy", "echo start"));
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_FALSE(std::filesystem::exists(socket_path()));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "data")) << "a clean end leaves no record";
+}
+
+TEST_F(ProcessTest, AnUpgradeThatCannotEvenBeginChangesNothing) {
+  Child child(folder_, {"run", write_config(upgrade_config(folder_, echo()))});
+  ASSERT_EQ(child.notified(), "READY=1") << standard_error();
+  write_config(upgrade_config(folder_, echo("echo", "nonsense = 1\n")));
+  child.send(SIGUSR2);
+  EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1"));
+  EXPECT_EQ(child.notified(), "READY=1");
+  EXPECT_THAT(standard_error(), testing::HasSubstr("upgrade refused, nothing has changed"));
+  EXPECT_THAT(standard_error(), testing::HasSubstr("ended with exit code 2"));
+  EXPECT_EQ(request(url("/hello")).body, "hello world");
+  EXPECT_THAT(journal(), testing::ElementsAre("echo configure", "echo start"));
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST_F(ProcessTest, ASuccessorThatFailsAfterGoIsReplacedByTheFormerProcess) {
+  Child child(folder_, {"run", write_config(upgrade_config(folder_, echo()))});
+  ASSERT_EQ(child.notified(), "READY=1") << standard_error();
+  write_config(upgrade_config(folder_, echo("echo", "greeting = \"good day\"\n") +
+                                           instance("bad", "test_misbehaving", "mode = \"fail_start\"\n")));
+  child.send(SIGUSR2);
+  EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1"));
+  EXPECT_EQ(child.notified(), "READY=1");
+  EXPECT_THAT(standard_error(), testing::HasSubstr("upgrade failed, this process goes on"));
+  EXPECT_THAT(standard_error(), testing::HasSubstr("failed to start: instance \"bad\""));
+  EXPECT_EQ(request(url("/hello")).body, "hello world");
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_FALSE(std::filesystem::exists(socket_path()));
+}
+
+TEST_F(ProcessTest, SocketsOfTheServiceManagerAreUsed) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, socket_path().c_str(), socket_path().size());
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(fd, 8), 0);
+  Child child(folder_, {"run", write_config(upgrade_config(folder_, echo()))}, fd);
+  ASSERT_EQ(child.notified(), "READY=1") << standard_error();
+  EXPECT_EQ(request(url("/hello")).body, "hello world");
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_TRUE(std::filesystem::exists(socket_path())) << "the file is the service manager's";
+  ::close(fd);
+}
+
+TEST_F(ProcessTest, ThreeCrashesAtStartTurnSafeModeOnAndACleanStopTurnsItOff) {
+  const std::string config =
+      write_config(upgrade_config(folder_, instance("crasher", "test_misbehaving", "mode = \"crash\"\n")));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Child(folder_, {"run", config}).wait(), 256 + SIGABRT);
+    EXPECT_EQ(standard_error().find("in a row"), std::string::npos);
+  }
+  Child child(folder_, {"run", config});
+  ASSERT_EQ(child.notified_with("READY=1"), "READY=1") << standard_error();
+  EXPECT_THAT(standard_error(), testing::HasSubstr("3 crashes at start in a row, so this run is in safe mode"));
+  EXPECT_THAT(standard_error(), testing::HasSubstr("[plugins.crasher] left out, because safe mode is on"));
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_EQ(Child(folder_, {"run", config}).wait(), 256 + SIGABRT) << "and the next start tries again";
+}
+
+TEST_F(ProcessTest, AKillIsNamedAtTheNextStart) {
+  const std::string config = write_config(upgrade_config(folder_, echo()));
+  {
+    Child child(folder_, {"run", config});
+    ASSERT_EQ(child.notified(), "READY=1") << standard_error();
+    child.send(SIGKILL);
+    child.wait();
+  }
+  Child child(folder_, {"run", config});
+  ASSERT_EQ(child.notified_with("READY=1"), "READY=1") << standard_error();
+  EXPECT_THAT(standard_error(), testing::HasSubstr(") was killed"));
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+}
+
 TEST_F(ProcessTest, ASecondSignalDoesNotWaitForTheDrain) {
   Child child(folder_, {"run", write_config("[host]\ndrain_timeout = \"1h\"\n" +
                                             instance("bad", "test_misbehaving", "mode = \"never_drain\"\n"))});
