@@ -167,12 +167,12 @@ struct Spawner::Impl {
   }
 
   void start_requested() {
-    std::vector<std::pair<ProcessId, SpawnRequest>> todo;
+    std::vector<std::pair<ProcessId, SpawnRequest>> batch;
     {
       const std::lock_guard lock(mutex);
-      todo.swap(requests);
+      batch.swap(requests);
     }
-    for (auto& [id, request] : todo) {
+    for (auto& [id, request] : batch) {
       start_one(id, request);
     }
   }

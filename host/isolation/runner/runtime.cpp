@@ -252,17 +252,17 @@ cm_status Runtime::post(cm_callback function, cm_callback dropped, void* user) {
 }
 
 void Runtime::run_posts() {
-  std::deque<Post> todo;
+  std::deque<Post> batch;
   {
     const std::lock_guard lock(mutex_);
-    todo.swap(posts_);
+    batch.swap(posts_);
   }
   std::size_t count = 0;
-  for (const Post& post : todo) {
+  for (const Post& post : batch) {
     // A chain of posts must not keep frames from being read; what is left over goes back in front.
     if (++count > kPostsPerTurnMax) {
       const std::lock_guard lock(mutex_);
-      posts_.insert(posts_.begin(), todo.begin() + static_cast<std::ptrdiff_t>(count - 1), todo.end());
+      posts_.insert(posts_.begin(), batch.begin() + static_cast<std::ptrdiff_t>(count - 1), batch.end());
       return;
     }
     enter(Callback::kPost, [&post] { post.function(post.user); });
