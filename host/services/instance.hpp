@@ -118,8 +118,6 @@ class Instance {
   void close() noexcept { open_.store(false, std::memory_order_seq_cst); }
   bool gate_empty() const noexcept { return inside_gate_.load(std::memory_order_seq_cst) == 0; }
 
-  bool degraded() const noexcept { return degraded_.load(std::memory_order_relaxed); }
-  void set_degraded(bool degraded) noexcept { degraded_.store(degraded, std::memory_order_relaxed); }
   // Made by a reload that is not committed yet: it takes no connections and sees other staged instances only, in place
   // of those that they replace.
   bool staged() const noexcept { return staged_.load(std::memory_order_relaxed); }
@@ -128,6 +126,8 @@ class Instance {
   bool ending() const noexcept { return ending_.load(std::memory_order_relaxed); }
   void set_ending(bool ending) noexcept { ending_.store(ending, std::memory_order_relaxed); }
 
+  bool degraded() const noexcept { return degraded_.load(std::memory_order_relaxed); }
+  void set_degraded(bool degraded) noexcept { degraded_.store(degraded, std::memory_order_relaxed); }
 
   LogLevel log_level() const noexcept { return log_level_.load(std::memory_order_relaxed); }
   void set_log_level(LogLevel level) noexcept { log_level_.store(level, std::memory_order_relaxed); }
@@ -186,11 +186,11 @@ class Instance {
   std::atomic<bool> open_{false};
   std::atomic<std::uint32_t> inside_gate_{0};
   std::atomic<bool> degraded_{false};
+  std::atomic<bool> staged_{false};
+  std::atomic<bool> ending_{false};
   std::atomic<LogLevel> log_level_;
   std::atomic<std::uint64_t> misbehaviour_{0};
   std::atomic<std::uint32_t> refused_tables_{0};
-  std::atomic<bool> staged_{false};
-  std::atomic<bool> ending_{false};
   std::mutex error_mutex_;
   std::string error_;  // guarded by error_mutex_
   std::array<CallStats, kCallbackKinds> stats_;

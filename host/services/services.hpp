@@ -25,13 +25,13 @@ struct HostCounters {
   std::atomic<std::uint64_t> permission_denials{0};
   std::atomic<std::uint64_t> wrong_thread_calls{0};
   std::atomic<std::uint64_t> unanswered_requests{0};
-  std::atomic<std::uint64_t> reloads{0};
   std::atomic<std::uint64_t> process_limit_kills{0};
+  std::atomic<std::uint64_t> reloads{0};
   std::atomic<std::uint64_t> reload_failures{0};
-};
   std::atomic<std::uint64_t> reload_rollbacks{0};
   std::atomic<std::uint64_t> upgrades{0};
   std::atomic<std::uint64_t> upgrade_failures{0};
+};
 
 // Lives as long as the process, like the instances that refer to it; `close` ends its threads.
 struct Services {
@@ -41,8 +41,8 @@ struct Services {
   Log log;
   HostCounters counters;
   std::shared_ptr<net::NetCounters> net_counters = std::make_shared<net::NetCounters>();
-  BufferStore buffers;
   ListeningSockets listening_sockets;
+  BufferStore buffers;
   MetricFamilies metric_families;
   TicketBook tickets;
   EventBus events;

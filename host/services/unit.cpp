@@ -114,8 +114,6 @@ Status Unit::create() {
   return {};
 }
 
-Status Unit::configure() {
-  cm_status status = CM_OK;
 void Unit::set_staged(bool staged) {
   instance_->set_staged(staged);
   if (!staged) {
@@ -140,6 +138,8 @@ std::future<void> Unit::quiesce(std::uint64_t timeout_ms) {
   return future;
 }
 
+Status Unit::configure() {
+  cm_status status = CM_OK;
   loop_thread_.run_sync([this, &status] {
     const cm_instance_table_v1* table = instance_->plugin_table;
     if (table->configure != nullptr) {
