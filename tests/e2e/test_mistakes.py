@@ -1,7 +1,10 @@
 """Everything that people and machines do wrong: exit codes, three-part texts, and no damage."""
 import base64
+import contextlib
 import json
 import os
+import resource
+import shutil
 import socket
 import subprocess
 
@@ -196,6 +199,88 @@ class Daemons(Case):
         self.assertFalse(os.path.exists(self.home.daemon_dir))
         self.home.run("daemon", "down", environment=environment)
         self.assertEqual(sorted(set(os.listdir(daemon)) & {"daemon.sock", "daemon.pid"}), [])
+
+
+@contextlib.contextmanager
+def full_disk(pid):
+    """No file of the process grows any more: each such write fails, with the signal SIGXFSZ on top."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+class Disks(Case):
+    """Writes that fail: the process lives, says so, and loses nothing that it took."""
+
+    def setUp(self):
+        super().setUp()
+        self.slug = self.world.mesh()
+
+    def test_a_daemon_that_cannot_write(self):
+        alice, bob = self.world.members(self.slug, "alice", "bob")
+        alice.run("send", "--wait", "bob", "before")
+        with full_disk(alice.daemon_pid()):
+            refused = self.refused(alice, None, "send", "bob", "refused")
+            self.assertNotEqual(refused.code, 0)
+            self.assertRegex(refused.err, "storage_unavailable|cannot be written|disk")
+            self.assertTrue(alice.linked(), "the daemon must live on")
+        with full_disk(bob.daemon_pid()):
+            alice.run("send", "--wait=0.5", "bob", "kept by the broker")
+            self.assertEqual(bob.bodies(), ["before"])
+            self.assertTrue(bob.linked(), "the daemon must live on")
+        alice.run("send", "--wait", "bob", "after")
+        bob.receives("before", "kept by the broker", "after")
+        self.assertEqual(bob.bodies(), ["before", "kept by the broker", "after"], "nothing that was refused came")
+
+    def test_a_broker_that_cannot_write(self):
+        alice, bob = self.world.members(self.slug, "alice", "bob")
+        alice.run("send", "--wait", "bob", "before")
+        with full_disk(self.world.broker.child.pid):
+            waiting = alice.run("send", "--wait=0.5", "bob", "waits in the outbox", code=None)
+            self.assertNotEqual(waiting.code, 0, waiting)
+            self.assertIn("nothing is lost", waiting.err)
+            self.refused(self.world.operator, None, "mesh", "create", "Nowhere", "--slug", "nowhere")
+            self.assertTrue(self.world.broker.ready(), "the broker must live on")
+        bob.receives("before", "waits in the outbox")
+        self.assertEqual(self.world.mesh(), f"mesh-{self.world.meshes}", "the broker works again")
+
+    def test_a_database_that_cannot_be_opened(self):
+        (alice,) = self.world.members(self.slug, "alice")
+        alice.down()
+        database = os.path.join(alice.daemon_dir, "daemon.db")
+        kept = database + ".kept"
+        os.rename(database, kept)
+        os.mkdir(database)
+        started = self.refused(alice, None, "daemon", "up")
+        self.assertNotEqual(started.code, 0)
+        self.assertIn(database, started.err)
+        os.rmdir(database)
+        os.rename(kept, database)
+        alice.up()
+
+    def test_a_read_only_database(self):
+        """Root may write what is read-only, so the file system has to say it: a file in /proc."""
+        (alice,) = self.world.members(self.slug, "alice")
+        alice.down()
+        if os.geteuid() == 0:
+            database = "/proc/self/no.db"
+        else:
+            database = os.path.join(alice.path, "copy.db")
+            shutil.copy(os.path.join(alice.daemon_dir, "daemon.db"), database)
+            os.chmod(database, 0o400)
+        config = os.path.join(alice.config_dir, "daemon.toml")
+        usual = read(config)
+        with open(config, "a", encoding="utf-8") as file:
+            file.write(f'[plugins.store]\npath = "{database}"\n')
+        started = self.refused(alice, None, "daemon", "up")
+        self.assertNotEqual(started.code, 0)
+        self.assertIn(database, started.err)
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(usual)
+        alice.up()
 
 
 class Configurations(Case):

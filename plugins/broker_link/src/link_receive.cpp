@@ -19,6 +19,21 @@ std::uint32_t priority_number(protocol::Priority priority) {
   return CM_PRIORITY_NEXT;
 }
 
+// What a person can do about a refused hello; brokers only say what is wrong (wire/02 section 1.4).
+std::string_view refusal_hint(std::string_view code) {
+  if (code == "timestamp_skew") {
+    return "; the clocks of this machine and of the broker differ by more than a minute: set the one that is wrong, "
+           "the link then opens by itself";
+  }
+  if (code == "unauthorized") {
+    return "; the broker does not know this key in the mesh: join again with a new invite";
+  }
+  if (code == "capacity") {
+    return "; the mesh has as many connections as the broker allows: end some, the link then opens by itself";
+  }
+  return {};
+}
+
 cm_text_hview optional_view(const std::optional<std::string>& text) {
   return text.has_value() ? to_hview(*text) : to_hview(std::string_view());
 }
@@ -206,7 +221,7 @@ void Link::handle_error() {
   }
   if (phase_ == Phase::kHello) {
     refusal_code_ = error->code;
-    refusal_text_ = error->message;
+    refusal_text_ = error->message + std::string(refusal_hint(error->code));
   }
   host_.log(LogLevel::kWarn, "the broker reports an error", {{"code", error->code}, {"detail", error->message}});
 }

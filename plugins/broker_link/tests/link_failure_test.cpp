@@ -26,6 +26,20 @@ TEST_F(LinkTest, RefusedHelloNamesTheReason) {
   EXPECT_NE(log_.states.back().detail.find("unauthorized"), std::string::npos);
 }
 
+TEST_F(LinkTest, AWrongClockIsNamedAndTheLinkOpensWhenItIsRight) {
+  open();
+  socket().open();
+  socket().deliver({R"({"type":"error","code":"timestamp_skew","message":"hello rejected: timestamp_skew"})"});
+  socket().close(1008, "timestamp_skew");
+  EXPECT_EQ(state(), CM_LINK_RECONNECTING);
+  EXPECT_NE(log_.states.back().detail.find("hello rejected: timestamp_skew; the clocks"), std::string::npos);
+  host_.unix_ms_at_zero += 120'000;
+  EXPECT_TRUE(host_.run_until([&] { return host_.sockets.size() == 2; }, 60'000));
+  handshake();
+  EXPECT_EQ(state(), CM_LINK_OPEN);
+  EXPECT_EQ(log_.states.back().detail.find("clocks"), std::string::npos) << log_.states.back().detail;
+}
+
 TEST_F(LinkTest, BannedLinkIsRefusedAndTriesOnlySlowly) {
   open();
   handshake();

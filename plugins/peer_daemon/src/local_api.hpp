@@ -75,6 +75,7 @@ class LocalApi {
   // api_messages.cpp
   void send(const ApiCall& call);
   void list_inbox(const ApiCall& call);
+  void list_inbox_rows(const ApiCall& call, InboxQuery query);
   void mark_inbox_seen(const ApiCall& call);
   void delete_inbox_row(const ApiCall& call);
   void flush_inbox(const ApiCall& call);

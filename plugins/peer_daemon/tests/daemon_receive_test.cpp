@@ -238,6 +238,19 @@ TEST_F(ReceiveTest, ReadStateIsStampedOnce) {
   EXPECT_EQ(ask("POST", "/v1/inbox/seen", "{}").text("error"), "missing 'ids' (string[])");
 }
 
+TEST_F(ReceiveTest, AFullDiskDoesNotHideTheInbox) {
+  start_open();
+  TestPush::sealed(bob_, me_.public_key, "read me").deliver(link());
+  settle();
+  storage_.commit_status = CM_IO;
+  const Answer listed = ask("GET", "/v1/inbox");
+  EXPECT_EQ(listed.status, 200U) << listed.body;
+  EXPECT_EQ(listed.json().find("items")->as_array()->size(), 1U);
+  EXPECT_EQ(*listed.json().find("marked_seen")->as_number(), 0);
+  storage_.commit_status = CM_OK;
+  EXPECT_EQ(*ask("GET", "/v1/inbox").json().find("marked_seen")->as_number(), 1) << "the mark comes later";
+}
+
 TEST_F(ReceiveTest, OldMessagesAreRemoved) {
   start_open();
   TestPush::sealed(bob_, me_.public_key, "old").deliver(link());
