@@ -43,7 +43,7 @@ Connection* Broker::find_connection(std::uint64_t number) {
 
 bool Broker::accept_socket(const HttpRequest& request) {
   context_.metrics.connections.add();
-  auto connection = std::make_unique<Connection>(*this, next_connection_++);
+  auto connection = std::make_unique<Connection>(*this, next_connection_++, context_.options.open_requests_max);
   cm_websocket_options options = {};
   options.message_bytes_max = context_.options.max_message_bytes;
   options.buffered_bytes_high = context_.options.socket_buffer_high;
@@ -69,6 +69,15 @@ void Broker::on_drained(Connection& connection) {
   if (connection.presence != nullptr) {
     delivery_.socket_drained(*connection.presence);
   }
+}
+
+void Broker::on_resumable(Connection& connection) {
+  context_.metrics.connections_held.add();
+  context_.host.post([this, number = connection.number()] {
+    if (Connection* held = find_connection(number)) {
+      held->resume();
+    }
+  });
 }
 
 void Broker::on_connection_closed(Connection& connection) {

@@ -106,6 +106,7 @@ class Broker final : public ConnectionOwner {
   void on_read_end() override { accept_.flush(); }
   void on_pong(Connection& connection) override;
   void on_drained(Connection& connection) override;
+  void on_resumable(Connection& connection) override;
   void on_connection_closed(Connection& connection) override;
 
   // --- start ---

@@ -1,5 +1,7 @@
 #include "plugins/ws_broker/src/connection.hpp"
 
+#include <limits>
+
 namespace cm::broker {
 
 Connection::Ticket Connection::reserve() {
@@ -20,6 +22,10 @@ void Connection::send_ready() {
     replies_.pop_front();
     ++first_ticket_;
   }
+  if (holding_ && !resuming_ && replies_.size() <= open_requests_max_ / 2) {
+    resuming_ = true;
+    owner_.on_resumable(*this);
+  }
 }
 
 void Connection::close(std::uint32_t code, std::string_view reason) {
@@ -34,15 +40,68 @@ void Connection::on_messages(std::span<const cm_websocket_message> messages) {
     if (!open_) {
       break;
     }
-    owner_.on_frame(*this, {reinterpret_cast<const char*>(message.data), message.size});
+    const std::string_view frame(reinterpret_cast<const char*>(message.data), message.size);
+    if (holding_) {
+      hold(frame);
+    } else {
+      take(frame);
+    }
   }
   owner_.on_read_end();
+}
+
+void Connection::take(std::string_view padded) {
+  owner_.on_frame(*this, padded);
+  if (!holding_ && replies_.size() >= open_requests_max_) {
+    holding_ = true;
+  }
+}
+
+void Connection::hold(std::string_view frame) {
+  held_bytes_ += frame.size() + kHeldFrameBytes;
+  if (held_bytes_ > kHeldBytesMax && !held_.empty()) {  // one frame alone may be larger
+    held_.clear();
+    close(kTryAgainLater, "too many requests without waiting for their answers");
+    return;
+  }
+  std::string& copy = held_.emplace_back();
+  copy.reserve(frame.size() + CM_WEBSOCKET_PADDING_BYTES);
+  copy.assign(frame);
+  copy.append(CM_WEBSOCKET_PADDING_BYTES, '\0');
+}
+
+void Connection::resume() {
+  resuming_ = false;
+  if (!open_) {
+    held_.clear();
+    return;
+  }
+  holding_ = false;
+  take_held();
+  owner_.on_read_end();
+}
+
+void Connection::take_held() {
+  while (!held_.empty() && open_ && !holding_) {
+    const std::string frame = std::move(held_.front());
+    held_.pop_front();
+    const std::size_t bytes = frame.size() - CM_WEBSOCKET_PADDING_BYTES;
+    held_bytes_ -= bytes + kHeldFrameBytes;
+    take(std::string_view(frame).substr(0, bytes));
+  }
 }
 
 void Connection::on_closed(std::uint32_t code, std::string_view reason, bool clean) {
   static_cast<void>(code);
   static_cast<void>(reason);
   static_cast<void>(clean);
+  // What the client sent before it closed is still executed (wire/02 section 1.1); nobody waits for the replies.
+  if (open_ && !held_.empty()) {
+    open_requests_max_ = std::numeric_limits<std::size_t>::max();
+    holding_ = false;
+    take_held();
+    owner_.on_read_end();
+  }
   open_ = false;
   owner_.on_connection_closed(*this);
 }

@@ -24,6 +24,9 @@ class ConnectionOwner {
   virtual void on_read_end() = 0;
   virtual void on_pong(Connection& connection) = 0;
   virtual void on_drained(Connection& connection) = 0;
+  // Frames are held because too many requests are open, and now half of them are answered: call resume(), but not from
+  // in here.
+  virtual void on_resumable(Connection& connection) = 0;
   // The last call for this connection.
   virtual void on_connection_closed(Connection& connection) = 0;
 
@@ -36,7 +39,14 @@ class Connection final : public WebSocketOwner {
   // A place in the order of replies.
   using Ticket = std::uint64_t;
 
-  Connection(ConnectionOwner& owner, std::uint64_t number) : owner_(owner), number_(number) {}
+  // What a client may send without waiting for its answers, beyond `open_requests_max` requests: more, and it is closed
+  // with 1013. Real back-pressure would need a socket whose reading can be paused (cm.websocket/1 has none).
+  static constexpr std::size_t kHeldBytesMax = 1024 * 1024;
+  static constexpr std::size_t kHeldFrameBytes = 64;  // what a held frame costs besides its text
+  static constexpr std::uint16_t kTryAgainLater = 1013;
+
+  Connection(ConnectionOwner& owner, std::uint64_t number, std::size_t open_requests_max)
+      : owner_(owner), number_(number), open_requests_max_(open_requests_max) {}
 
   cm_status accept(const HostApi& host, const HttpRequest& request, const cm_websocket_options& options) {
     return socket_.accept(host, request, options, this);
@@ -51,6 +61,9 @@ class Connection final : public WebSocketOwner {
   // An empty text means that there is no reply. Each ticket is answered exactly once.
   void answer(Ticket ticket, std::string frame);
   void reply(std::string frame) { answer(reserve(), std::move(frame)); }
+
+  // Hands over what was held, up to the bound of open requests.
+  void resume();
 
   // --- pushes: leave at once. CM_OK or CM_BUSY (slow down): taken. Anything else: not taken. ---
   cm_status push(std::string_view frame) { return open() ? socket_.send_text(frame) : CM_GONE; }
@@ -75,10 +88,18 @@ class Connection final : public WebSocketOwner {
   void on_drained() override { owner_.on_drained(*this); }
   void on_closed(std::uint32_t code, std::string_view reason, bool clean) override;
   void send_ready();
+  void take(std::string_view padded);
+  void hold(std::string_view frame);
+  void take_held();
 
   ConnectionOwner& owner_;
   std::uint64_t number_;
   bool open_ = true;
+  std::size_t open_requests_max_;
+  bool holding_ = false;   // too many requests are open: frames go to held_
+  bool resuming_ = false;  // the owner was told
+  std::size_t held_bytes_ = 0;
+  std::deque<std::string> held_;  // each with the padding of a received one
   Ticket first_ticket_ = 0;
   std::deque<std::optional<std::string>> replies_;  // of the tickets from first_ticket_ on
   WebSocket socket_;

@@ -62,7 +62,7 @@ Metrics::Metrics(const HostApi& host)
       presences(host.gauge("broker_presences", "", "Presences, counting those in their grace time")),
       prunes_skipped(host.counter("broker_prunes_skipped_total", "",
                                   "Removals of old rows that were left out because the wall clock had jumped")),
-      reads_paused(host.counter("broker_reads_paused_total", "",
-                                "Times that a connection with too many open requests was not read for a while")) {}
+      connections_held(host.counter("broker_connections_held_total", "",
+                                    "Times that frames of a connection with too many open requests had to wait")) {}
 
 }  // namespace cm::broker

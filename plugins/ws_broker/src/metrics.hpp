@@ -58,7 +58,7 @@ struct Metrics {
   Metric rate_then_refused;
   Metric presences;
   Metric prunes_skipped;
-  Metric reads_paused;
+  Metric connections_held;
 };
 
 }  // namespace cm::broker

@@ -28,7 +28,7 @@ struct Options {
   std::int64_t claim_lease_max_ms = 3'600'000;
   std::int64_t hello_timeout_ms = 10'000;
   std::uint32_t pre_hello_frames = 64;
-  std::size_t open_requests_max = 256;
+  std::size_t open_requests_max = 1'024;
   std::size_t max_pending_connections = 10'000;
   std::int64_t status_ttl_ms = 60'000;
   std::int64_t hook_fresh_ms = 30'000;

@@ -103,7 +103,8 @@ class BrokerWorld {
 
   sim::World& world() noexcept { return world_; }
   sim::Node& broker() noexcept { return *broker_; }
-  std::int64_t unix_ms() const { return world_.unix_ms(); }
+  // The broker's clock, which clients share.
+  std::int64_t unix_ms() const { return broker_->unix_ms(); }
 
  private:
   std::string root_;

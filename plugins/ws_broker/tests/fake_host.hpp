@@ -29,6 +29,10 @@ class FakeHost {
       if (std::strcmp(id, CM_REGISTRY_ID) == 0) {
         return &kRegistry;
       }
+      static constexpr cm_random_v1 kRandom = {sizeof(cm_random_v1), 0, &FakeHost::fill};
+      if (std::strcmp(id, CM_RANDOM_ID) == 0) {
+        return &kRandom;
+      }
       return std::strcmp(id, CM_CLOCK_ID) == 0 ? static_cast<const void*>(&kClock) : nullptr;
     };
     host_.set_error = [](cm_handle, cm_text_pview) noexcept {};
@@ -103,7 +107,14 @@ class FakeHost {
   static std::uint64_t monotonic_us(cm_handle) noexcept { return current()->now_us_; }
   static std::int64_t unix_ms(cm_handle) noexcept { return static_cast<std::int64_t>(current()->now_us_ / 1000); }
 
+  static void fill(cm_handle, std::uint8_t* bytes, std::uint64_t count) noexcept {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      bytes[i] = ++current()->last_byte_;
+    }
+  }
+
   cm_host host_ = {};
+  std::uint8_t last_byte_ = 0;
   std::uint64_t now_us_ = 0;
   cm_handle last_timer_ = 0;
   std::map<cm_handle, Due> timers_;
@@ -124,6 +135,13 @@ class FakeStorage {
     const cm_status worked = job.work(job.user, nullptr, &kSql);
     const std::string_view text = "the test says so";
     job.done(job.user, commit != CM_OK ? commit : worked, to_hview(text));
+  }
+  // The oldest work is over, without being run: for tests that are not about its statements.
+  void end_one(cm_status commit) {
+    const Job job = jobs_.front();
+    jobs_.pop_front();
+    const std::string_view text = "the test says so";
+    job.done(job.user, commit, to_hview(text));
   }
 
  private:

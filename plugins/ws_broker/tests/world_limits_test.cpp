@@ -1,0 +1,117 @@
+// What one client can make the broker do: open requests, sockets without a hello, lookups of refused sends.
+#include <gtest/gtest.h>
+
+#include "plugins/ws_broker/tests/broker_world.hpp"
+
+namespace cm::broker::test {
+namespace {
+
+constexpr const char* kDaemon = R"(,"channel":"claudemesh-daemon")";
+constexpr const char* kNoRateLimit = "rate_limit_per_min = 1000000\nrate_limit_burst = 1000000\n";
+
+class LimitsTest : public ::testing::Test {
+ protected:
+  void start(const std::string& options) {
+    world_ = std::make_unique<BrokerWorld>(1, options);
+    ASSERT_TRUE(world_->boot());
+    mesh_ = world_->create_mesh("m");
+    alice_ = world_->join(mesh_, "alice");
+    bob_ = world_->join(mesh_, "bob");
+    a_ = world_->member_client(alice_, "a", kDaemon);
+    b_ = world_->member_client(bob_, "b", kDaemon);
+  }
+  void burst(int count, const std::string& extra = {}) {
+    for (int i = 0; i < count; ++i) {
+      a_->message(bob_.pubkey(), "m" + std::to_string(i), extra);
+    }
+  }
+
+  std::unique_ptr<BrokerWorld> world_;
+  MeshInfo mesh_;
+  MemberInfo alice_, bob_;
+  std::unique_ptr<Client> a_, b_;
+};
+
+TEST_F(LimitsTest, FramesBeyondTheOpenRequestsWaitAndKeepTheirOrder) {
+  start(std::string("open_requests_max = 2\n") + kNoRateLimit);
+  burst(50);
+  a_->send(R"({"type":"list_peers","_reqId":"p"})");
+  std::vector<std::string> acked;
+  for (int i = 0; i < 50; ++i) {
+    const auto ack = a_->wait("ack");
+    ASSERT_TRUE(ack.has_value()) << i;
+    EXPECT_EQ(text_of(*ack, "id"), "m" + std::to_string(i));
+    acked.push_back(text_of(*ack, "messageId"));
+  }
+  EXPECT_TRUE(a_->wait("peers_list", "_reqId", "p").has_value());
+  world_->run_ms(1'000);
+  EXPECT_EQ(b_->take_pushes(), acked);
+}
+
+TEST_F(LimitsTest, ClientThatNeverWaitsIsClosed) {
+  start(std::string("open_requests_max = 2\n") + kNoRateLimit);
+  const std::string padding = R"(,"meta":")" + std::string(40'000, 'x') + "\"";
+  burst(200, padding);  // 8 MB at once
+  ASSERT_TRUE(world_->run_until([&] { return a_->close_code() != 0; }));
+  EXPECT_EQ(a_->close_code(), 1013u);
+  auto again = world_->member_client(alice_, "a2", kDaemon);
+  again->message(bob_.pubkey(), "1");
+  EXPECT_TRUE(again->wait("ack", "id", "1").has_value()) << "it may come back";
+}
+
+TEST_F(LimitsTest, WhatWasSentBeforeTheCloseIsExecuted) {
+  start(std::string("open_requests_max = 1\n") + kNoRateLimit);
+  burst(20);
+  a_->close();
+  world_->run_ms(2'000);
+  EXPECT_EQ(b_->take_pushes().size(), 20u);
+}
+
+TEST_F(LimitsTest, SocketWithoutAHelloHoldsItsPlaceUntilItIsGone) {
+  start("max_pending_connections = 2\nhello_timeout_ms = 1000\n");
+  auto first = world_->connect();
+  auto second = world_->connect();
+  first->vanish();  // they will not answer the close frame of the time-out
+  second->vanish();
+  world_->run_ms(2'000);
+  const auto admitted = [&] {
+    auto third = std::make_unique<Client>(*world_, "");
+    return world_->run_until([&] { return third->open(); }, 500);
+  };
+  EXPECT_FALSE(admitted()) << "both sockets are still there";
+  world_->run_ms(6'000);  // the host gives up on the close handshake
+  EXPECT_TRUE(admitted());
+}
+
+TEST_F(LimitsTest, AcceptedHelloFreesThePlace) {
+  start("max_pending_connections = 1\n");
+  auto more = world_->member_client(alice_, "a2", kDaemon);
+  EXPECT_TRUE(world_->connect()->open());
+}
+
+TEST_F(LimitsTest, FloodOfRefusedSendsIsNotLookedUpAndARepetitionGetsItsAnswerLater) {
+  start("rate_limit_per_min = 1\nrate_limit_burst = 1\n");
+  const auto cid = [](const std::string& id) { return R"(,"client_message_id":")" + id + "\""; };
+  a_->message(bob_.pubkey(), "1", cid("accepted"));
+  const auto first = a_->wait("ack", "id", "1");
+  ASSERT_TRUE(first.has_value());
+  world_->crash();  // the ids in memory are gone: the table has to answer
+  ASSERT_TRUE(world_->boot());
+  a_ = world_->member_client(alice_, "a2", kDaemon);
+  for (int i = 0; i < 100; ++i) {
+    a_->message(bob_.pubkey(), "f" + std::to_string(i), cid("flood" + std::to_string(i)));
+  }
+  a_->message(bob_.pubkey(), "2", cid("accepted"));
+  const auto slowed = a_->wait("ack", "id", "2");
+  ASSERT_TRUE(slowed.has_value());
+  EXPECT_EQ(text_of(*slowed, "code"), "rate_limited");
+  EXPECT_TRUE(bool_of(*slowed, "retryable"));
+  world_->run_ms(2'000);
+  a_->message(bob_.pubkey(), "3", cid("accepted"));
+  const auto repeated = a_->wait("ack", "id", "3");
+  ASSERT_TRUE(repeated.has_value());
+  EXPECT_EQ(text_of(*repeated, "messageId"), text_of(*first, "messageId"));
+}
+
+}  // namespace
+}  // namespace cm::broker::test
