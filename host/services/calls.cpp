@@ -36,6 +36,9 @@ constexpr const char* kCallbackNames[kCallbackKinds] = {
     "websocket_pong",
     "websocket_drained",
     "websocket_closed",
+    "process_output",
+    "process_drained",
+    "process_exited",
 };
 
 void report_overrun(Instance& instance, CallbackKind kind, std::int64_t elapsed_ns) noexcept {

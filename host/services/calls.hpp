@@ -48,6 +48,9 @@ enum class CallbackKind : std::uint32_t {
   kWebSocketPong,
   kWebSocketDrained,
   kWebSocketClosed,
+  kProcessOutput,
+  kProcessDrained,
+  kProcessExited,
   kCount,
 };
 inline constexpr std::size_t kCallbackKinds = static_cast<std::size_t>(CallbackKind::kCount);

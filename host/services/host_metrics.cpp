@@ -76,6 +76,9 @@ void add_services(MetricsPage& page, const Services& services) {
   page.gauge("claudemesh_worker_jobs_waiting", "Jobs waiting for the worker pool", "",
              static_cast<std::int64_t>(services.workers.waiting()));
   page.counter("claudemesh_worker_jobs_total", "Jobs finished by the worker pool", "", services.workers.finished());
+  page.counter("claudemesh_processes_started_total", "Child programs started", "", services.spawner->started());
+  page.counter("claudemesh_processes_failed_total", "Child programs that could not be started", "",
+               services.spawner->failed());
   page.counter("claudemesh_worker_jobs_refused_total", "Jobs refused because the worker pool was full", "",
                services.workers.refused());
   services.net_counters->for_each([&page](std::string_view name, std::string_view help, std::uint64_t value) {

@@ -8,8 +8,9 @@ namespace {
 
 using TableGetter = const void* (*)() noexcept;
 constexpr TableGetter kTables[kHostTables] = {
-    buffer_table, log_table,    loop_table,   timer_table,    clock_table,       random_table,      metrics_table,
-    events_table, worker_table, config_table, registry_table, http_server_table, http_client_table, websocket_table,
+    buffer_table,   log_table,         loop_table,        timer_table,     clock_table,
+    random_table,   metrics_table,     events_table,      worker_table,    config_table,
+    registry_table, http_server_table, http_client_table, websocket_table, process_table,
 };
 
 const void* get(cm_handle self, const char* table_id) noexcept {

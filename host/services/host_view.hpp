@@ -27,5 +27,6 @@ const void* registry_table() noexcept;
 const void* http_server_table() noexcept;
 const void* http_client_table() noexcept;
 const void* websocket_table() noexcept;
+const void* process_table() noexcept;
 
 }  // namespace cm::host

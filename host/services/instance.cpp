@@ -8,6 +8,7 @@
 #include "host/services/host_view.hpp"
 #include "host/services/http_calls.hpp"
 #include "host/services/http_listeners.hpp"
+#include "host/services/processes.hpp"
 #include "host/services/registry.hpp"
 #include "host/services/services.hpp"
 #include "host/services/timers.hpp"
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* kTableIds[kHostTables] = {
     "cm.buffer/1",   "cm.log/1",         "cm.loop/1",        "cm.timer/1",     "cm.clock/1",
     "cm.random/1",   "cm.metrics/1",     "cm.events/1",      "cm.worker/1",    "cm.config/1",
-    "cm.registry/1", "cm.http.server/1", "cm.http.client/1", "cm.websocket/1",
+    "cm.registry/1", "cm.http.server/1", "cm.http.client/1", "cm.websocket/1", "cm.process/1",
 };
 
 constexpr const char* kStateNames[] = {"inspected", "loaded",  "created",   "configured", "started",

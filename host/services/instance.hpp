@@ -24,6 +24,7 @@ class ConfigAccess;
 class EventSubscriptions;
 class HttpCalls;
 class HttpListeners;
+class Processes;
 class RegistryReferences;
 class Timers;
 class WebSockets;
@@ -49,6 +50,7 @@ enum class HostTable : std::uint32_t {
   kHttpServer,
   kHttpClient,
   kWebSocket,
+  kProcess,
   kCount,
 };
 inline constexpr std::size_t kHostTables = static_cast<std::size_t>(HostTable::kCount);
@@ -169,6 +171,7 @@ class Instance {
     std::unique_ptr<HttpListeners> http;
     std::unique_ptr<HttpCalls> calls;
     std::unique_ptr<WebSockets> sockets;
+    std::unique_ptr<Processes> processes;
     Holdings();
     ~Holdings();
   };

@@ -12,6 +12,7 @@
 #include "host/services/listening_sockets.hpp"
 #include "host/services/log.hpp"
 #include "host/services/metrics.hpp"
+#include "host/services/process_spawn.hpp"
 #include "host/services/registry.hpp"
 #include "host/services/tickets.hpp"
 #include "host/services/workers.hpp"
@@ -48,6 +49,7 @@ struct Services {
   EventBus events;
   ExtensionRegistry registry;
   WorkerPool workers;
+  std::shared_ptr<ProcessSpawner> spawner = std::make_shared<ProcessSpawner>();
   // A request that its plugin does not answer for so long gets 503. Changed by tests only, before any request.
   std::uint64_t unanswered_request_ms = kUnansweredRequestMs;
 };

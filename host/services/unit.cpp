@@ -7,6 +7,7 @@
 #include "host/services/events.hpp"
 #include "host/services/http_calls.hpp"
 #include "host/services/http_listeners.hpp"
+#include "host/services/processes.hpp"
 #include "host/services/registry.hpp"
 #include "host/services/timers.hpp"
 #include "host/services/websockets.hpp"
@@ -98,6 +99,7 @@ Status Unit::create() {
     holdings.http = std::make_unique<HttpListeners>(instance);
     holdings.calls = std::make_unique<HttpCalls>(instance);
     holdings.sockets = std::make_unique<WebSockets>(instance);
+    holdings.processes = std::make_unique<Processes>(instance);
     const cm_host* host = instance.make_host_view(library_->abi_version());
     status = enter(instance, CallbackKind::kCreate,
                    [&] { return library_->factory().create(host, &instance.plugin_object, &instance.plugin_table); });
@@ -239,6 +241,7 @@ void Unit::silence() {
   holdings.subscriptions->silence();
   holdings.calls->silence();
   holdings.sockets->silence();
+  holdings.processes->silence();
   holdings.http->silence();
 }
 
@@ -288,6 +291,7 @@ void Unit::report_left_behind(std::uint32_t queues_left) {
     add(holdings.sockets->left_open(), "sockets");
     add(holdings.http->size(), "listeners");
     add(holdings.calls->size(), "HTTP calls");
+    add(holdings.processes->left_alive(), "child processes");
     add(holdings.subscriptions->size(), "subscriptions");
     add(holdings.references->size(), "registry references");
   }

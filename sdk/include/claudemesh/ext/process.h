@@ -51,10 +51,10 @@ typedef struct cm_process_options {
 } cm_process_options;
 
 /* cm_process_exit.reason */
-#define CM_PROCESS_EXITED UINT32_C(1)    /* by itself, with `code` */
-#define CM_PROCESS_SIGNALED UINT32_C(2)  /* by a signal of others: a crash, the CPU limit, the kernel */
-#define CM_PROCESS_KILLED UINT32_C(3)    /* because of `kill` */
-#define CM_PROCESS_TIMED_OUT UINT32_C(4) /* time_ms_max */
+#define CM_PROCESS_EXITED UINT32_C(1)       /* by itself, with `code` */
+#define CM_PROCESS_SIGNALED UINT32_C(2)     /* by a signal of others: a crash, the CPU limit, the kernel */
+#define CM_PROCESS_KILLED UINT32_C(3)       /* because of `kill` */
+#define CM_PROCESS_TIMED_OUT UINT32_C(4)    /* time_ms_max */
 #define CM_PROCESS_OUTPUT_LIMIT UINT32_C(5) /* output_bytes_max */
 #define CM_PROCESS_NOT_STARTED UINT32_C(6)  /* no such program or folder, no resources: see `text` */
 
@@ -110,6 +110,9 @@ typedef struct cm_process_v1 {
   /* SIGTERM to the process group, SIGKILL after `grace_ms` (0: at once, no SIGTERM). `exited` follows. A second call
    * can only shorten the grace. [loop] */
   cm_status (*kill)(cm_handle self, cm_handle process, uint64_t grace_ms) CM_NOEXCEPT;
+  /* Kills the process group at once (SIGKILL). The handle is stale at return and NO callback follows, so that an owner
+   * may be destroyed right after. [loop] */
+  cm_status (*abandon)(cm_handle self, cm_handle process) CM_NOEXCEPT;
   /* The number of the process for a log, or 0 while it is being started. Never signal it yourself. [loop] */
   uint64_t (*process_id)(cm_handle self, cm_handle process) CM_NOEXCEPT;
 } cm_process_v1;
@@ -125,7 +128,7 @@ CM_STATIC_ASSERT(offsetof(cm_process_options, memory_bytes_max) == 88, "layout o
 CM_STATIC_ASSERT(sizeof(cm_process_exit) == 56, "layout of cm_process_exit");
 CM_STATIC_ASSERT(offsetof(cm_process_exit, text) == 40, "layout of cm_process_exit");
 CM_STATIC_ASSERT(sizeof(cm_process_callbacks) == 32, "layout of cm_process_callbacks");
-CM_STATIC_ASSERT(sizeof(cm_process_v1) == 56, "layout of cm_process_v1");
+CM_STATIC_ASSERT(sizeof(cm_process_v1) == 64, "layout of cm_process_v1");
 CM_STATIC_ASSERT(offsetof(cm_process_v1, kill) == 40, "layout of cm_process_v1");
 
 #endif
