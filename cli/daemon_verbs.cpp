@@ -91,6 +91,29 @@ std::string link_text(const JsonValue& link, double now_ms) {
   return degraded.empty() ? text : text + "\n        not offered by this broker: " + degraded;
 }
 
+constexpr std::uint64_t kAnswerPollMs = 20;
+
+struct Running {
+  int answering = 0;  // the pid of the daemon that answers
+  int silent = 0;     // the pid of one that holds the pid file and does not
+};
+Running look_for_daemon(ApiClient& client, const Paths& paths) {
+  const DaemonPid known = read_daemon_pid(paths);
+  const int answering = pid_of_health(client.call("GET", "/v1/health", std::nullopt, 2'500));
+  return {answering, answering == 0 && known.locked ? known.pid : 0};
+}
+
+// A silent daemon may have been started a moment ago by somebody else: it gets the time that a start may take.
+Running wait_for_daemon(ApiClient& client, const Paths& paths) {
+  const std::int64_t deadline_ms = steady_ms() + static_cast<std::int64_t>(kStartDeadlineMs);
+  Running running = look_for_daemon(client, paths);
+  while (running.silent != 0 && steady_ms() < deadline_ms) {
+    pause_ms(kAnswerPollMs);
+    running = look_for_daemon(client, paths);
+  }
+  return running;
+}
+
 }  // namespace
 
 std::string health_text(const JsonValue& health, double now_ms) {
@@ -115,18 +138,18 @@ std::string health_text(const JsonValue& health, double now_ms) {
 
 int run_daemon_up(const DaemonArguments& arguments, const Context& context) {
   ApiClient client = local_client(context);
-  const int answering = pid_of_health(client.call("GET", "/v1/health", std::nullopt, 2'500));
-  if (answering > 0 && !arguments.foreground) {
-    return report_up(arguments, context, answering, true);
+  const Running running =
+      arguments.foreground ? look_for_daemon(client, context.paths) : wait_for_daemon(client, context.paths);
+  if (running.answering > 0 && !arguments.foreground) {
+    return report_up(arguments, context, running.answering, true);
   }
-  const DaemonPid known = read_daemon_pid(context.paths);
-  if (answering > 0 || known.locked) {
-    const int pid = answering > 0 ? answering : known.pid;
+  if (running.answering > 0 || running.silent > 0) {
+    const int pid = running.answering > 0 ? running.answering : running.silent;
     return fail_up(arguments, context,
                    {ExitCode::kFailed, "daemon already running (pid " + std::to_string(pid) + ")",
                     "that no other daemon uses " + context.paths.daemon_dir,
-                    answering > 0 ? "stop it first: claudemesh daemon down"
-                                  : "it does not answer on its socket: claudemesh daemon down, then up again"});
+                    running.answering > 0 ? "stop it first: claudemesh daemon down"
+                                          : "it does not answer on its socket: claudemesh daemon down, then up again"});
   }
   const Outcome<ConfigFile> joined = require_mesh(context.paths, {});
   if (!joined.ok()) {
@@ -143,7 +166,7 @@ int run_daemon_up(const DaemonArguments& arguments, const Context& context) {
   const Status folder = make_private_directory(context.paths.daemon_dir);
   const Result<FileLock> lock =
       folder ? FileLock::acquire(spawn_lock(context.paths), kStartDeadlineMs) : Result<FileLock>(folder.error());
-  if (const int other = pid_of_health(client.call("GET", "/v1/health", std::nullopt, 2'500)); other > 0) {
+  if (const int other = wait_for_daemon(client, context.paths).answering; other > 0) {
     return report_up(arguments, context, other, true);
   }
   if (!lock) {
