@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 
+#include "host/isolation/runner/runner.hpp"
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
 #ifdef CM_HAVE_CLI
@@ -31,6 +32,10 @@ void add_run(CLI::App& app, int& exit_code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // The process of one isolated plugin: nothing else of the program is set up in it.
+  if (cm::isolation::is_runner(argc, argv)) {
+    return cm::isolation::runner_main();
+  }
   CLI::App app("claudemesh: an end-to-end encrypted mesh for agents, made of plugins", "claudemesh");
   app.set_version_flag("--version", "claudemesh " CM_VERSION);
   app.require_subcommand(1);

@@ -39,6 +39,7 @@ constexpr const char* kCallbackNames[kCallbackKinds] = {
     "process_output",
     "process_drained",
     "process_exited",
+    "remote",
 };
 
 void report_overrun(Instance& instance, CallbackKind kind, std::int64_t elapsed_ns) noexcept {

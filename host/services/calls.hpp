@@ -51,6 +51,7 @@ enum class CallbackKind : std::uint32_t {
   kProcessOutput,
   kProcessDrained,
   kProcessExited,
+  kRemote,  // what the process of an isolated plugin sent is carried out
   kCount,
 };
 inline constexpr std::size_t kCallbackKinds = static_cast<std::size_t>(CallbackKind::kCount);

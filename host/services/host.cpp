@@ -449,7 +449,13 @@ std::vector<InstanceStatus> Host::instances() const {
   const std::lock_guard lock(units_mutex_);
   for (const auto& unit : units_) {
     const Instance& instance = unit->instance();
-    result.push_back({instance.name(), instance.plugin_id(), instance.state(), instance.degraded()});
+    InstanceStatus status{instance.name(),     instance.plugin_id(),          instance.state(),
+                          instance.degraded(), instance.misbehaviour_count(), std::nullopt};
+    if (unit->isolated() != nullptr) {
+      status.isolation = unit->isolated()->status();
+      status.degraded = status.degraded || !status.isolation->healthy();
+    }
+    result.push_back(std::move(status));
   }
   return result;
 }

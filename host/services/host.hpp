@@ -73,6 +73,8 @@ struct InstanceStatus {
   std::string plugin_id;
   InstanceState state = InstanceState::kInspected;
   bool degraded = false;
+  std::uint64_t misbehaviour = 0;
+  std::optional<isolation::IsolationStatus> isolation;  // of an instance in a process of its own
 };
 
 // One running configuration. Steps happen on a control thread of its own; every function here is [any] unless it says

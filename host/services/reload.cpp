@@ -106,6 +106,12 @@ Status Host::check_reload(const config::HostConfig& next, const config::ConfigDi
     if (contains(diff.added, instance.name) || contains(diff.restarted, instance.name) ||
         contains(diff.reconfigured, instance.name)) {
       // Loading changes nothing that runs, and is remembered for the real start.
+      if (instance.isolation.process) {
+        if (Status good = check_isolated(instance); !good) {
+          return make_error(good.error().code, "instance \"" + instance.name + "\": " + good.error().message);
+        }
+        continue;
+      }
       auto library = libraries_.load(*instance.manifest, instance.sha256);
       if (!library) {
         return make_error(library.error().code, "instance \"" + instance.name + "\": " + library.error().message);
@@ -346,6 +352,9 @@ void Host::commit(ReloadPlan& plan) {
   sort_units(plan.next);
   services_.listening_sockets.end_change();
   for (const auto& unit : units_) {
+    if (unit->isolated() != nullptr) {
+      unit->isolated()->release_quarantine();
+    }
     unit->set_config(*plan.next.find(unit->name()));
   }
   apply_log(plan.next.log);

@@ -73,6 +73,14 @@ Status Unit::load(loader::PluginLibraries& libraries) {
   library_ = std::move(library).value();
   instance_->set_state(InstanceState::kLoaded);
   return {};
+  if (isolated_ != nullptr) {
+    // The code is loaded by its own process, never by this one.
+    if (Status good = check_isolated(config_); !good) {
+      return fail("load", static_cast<cm_status>(good.error().code), good.error().message);
+    }
+    instance_->set_state(InstanceState::kLoaded);
+    return {};
+  }
 }
 
 Status Unit::check_table() const {
@@ -92,6 +100,16 @@ Status Unit::create() {
     instance.holdings = std::make_unique<Instance::Holdings>();
     Instance::Holdings& holdings = *instance.holdings;
     holdings.timers = std::make_unique<Timers>(instance);
+cm_status Unit::call_create(const cm_host* host) {
+  Instance& instance = *instance_;
+  if (isolated_ != nullptr) {
+    isolated_->create(host, &instance.plugin_object, &instance.plugin_table);
+    return CM_OK;
+  }
+  return enter(instance, CallbackKind::kCreate,
+               [&] { return library_->factory().create(host, &instance.plugin_object, &instance.plugin_table); });
+}
+
     holdings.subscriptions = std::make_unique<EventSubscriptions>(instance);
     holdings.queues = std::make_unique<WorkerQueues>();
     holdings.references = std::make_unique<RegistryReferences>(instance);
@@ -100,9 +118,8 @@ Status Unit::create() {
     holdings.calls = std::make_unique<HttpCalls>(instance);
     holdings.sockets = std::make_unique<WebSockets>(instance);
     holdings.processes = std::make_unique<Processes>(instance);
-    const cm_host* host = instance.make_host_view(library_->abi_version());
-    status = enter(instance, CallbackKind::kCreate,
-                   [&] { return library_->factory().create(host, &instance.plugin_object, &instance.plugin_table); });
+    status =
+        call_create(instance.make_host_view(isolated_ != nullptr ? CM_ABI_VERSION_CURRENT : library_->abi_version()));
   });
   if (status != CM_OK) {
     instance_->plugin_object = nullptr;
@@ -148,6 +165,13 @@ Status Unit::configure() {
       status = enter(*instance_, CallbackKind::kConfigure, [&] { return table->configure(instance_->plugin_object); });
     }
     if (status == CM_OK) {
+  if (isolated_ != nullptr) {
+    const Deadline deadline =
+        std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs + 1'000);
+    if (Status ready = isolated_->configure(config_.options, deadline); !ready) {
+      return fail("configure", static_cast<cm_status>(ready.error().code), ready.error().message);
+    }
+  }
       publish_extensions();
     }
   });
@@ -249,7 +273,9 @@ void Unit::stop() {
   services_.registry.withdraw(*instance_);
   loop_thread_.run_sync([this] {
     enter(*instance_, CallbackKind::kStop, [this] { instance_->plugin_table->stop(instance_->plugin_object); });
-    silence();
+    if (isolated_ == nullptr) {
+      silence();
+    }
   });
   instance_->set_state(InstanceState::kStopped);
 }
@@ -258,11 +284,23 @@ void Unit::destroy() {
   services_.registry.withdraw(*instance_);
   loop_thread_.run_sync([this] { silence(); });
   loop_thread_.settle();
+  if (isolated_ != nullptr) {
+    // While its process stops, it may still give back and close what it holds.
+    wait_isolated_gone();
+    loop_thread_.run_sync([this] { silence(); });
+  }
   // A thread that was let in before the instance closed needs some nanoseconds to leave.
   while (!instance_->gate_empty()) {
     std::this_thread::yield();
+void Unit::wait_isolated_gone() {
+  if (isolated_ != nullptr && instance_->plugin_object != nullptr) {
+    isolated_->wait_gone(std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kStopTimeoutMs + 500));
+  }
+}
+
   }
   std::uint32_t queues_left = 0;
+  wait_isolated_gone();
   if (instance_->holdings != nullptr) {
     queues_left = instance_->holdings->queues->finish();
   }
@@ -311,18 +349,27 @@ bool Unit::can_reload() const noexcept {
 
 Status Unit::reload_prepare(const config::ValidatedOptions& options) {
   cm_status status = CM_OK;
+  if (isolated_ != nullptr) {
+    return isolated_->can_reload();
+  }
   loop_thread_.run_sync([this, &options, &status] {
     instance_->holdings->config->set_candidate(options);
     status = enter(*instance_, CallbackKind::kReloadPrepare,
                    [this] { return instance_->plugin_table->reload_prepare(instance_->plugin_object); });
   });
   const std::string text = instance_->take_error();
-  if (status != CM_OK) {
-    const auto code = status <= CM_INTERNAL ? static_cast<ErrorCode>(status) : ErrorCode::kInternal;
-    return make_error(code,
-                      "instance \"" + name() + "\" refuses the new options (" + status_text(status) + "): " + text);
+  if (isolated_ != nullptr) {
+    const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs);
+    Status prepared = isolated_->reload_prepare(options, deadline);
+    return prepared ? prepared
+                    : refused_options(static_cast<cm_status>(prepared.error().code), prepared.error().message);
   }
-  return {};
+  return status == CM_OK ? Status() : refused_options(status, text);
+}
+
+Status Unit::refused_options(cm_status status, const std::string& text) const {
+  const auto code = status <= CM_INTERNAL ? static_cast<ErrorCode>(status) : ErrorCode::kInternal;
+  return make_error(code, "instance \"" + name() + "\" refuses the new options (" + status_text(status) + "): " + text);
 }
 
 void Unit::reload_finish(bool commit) {
@@ -334,6 +381,10 @@ void Unit::reload_finish(bool commit) {
 }
 
 void Unit::tell_going_away(const Instance& provider) {
+    if (isolated_ != nullptr) {
+      isolated_->reload_finish(commit);
+      return;
+    }
   loop_thread_.run_sync([this, &provider] {
     if (instance_->holdings != nullptr && instance_->open()) {
       instance_->holdings->references->provider_going_away(provider);

@@ -12,6 +12,7 @@
 #include "host/config/host_config.hpp"
 #include "host/loader/library.hpp"
 #include "host/services/instance.hpp"
+#include "host/services/isolated.hpp"
 #include "host/services/loop_thread.hpp"
 #include "host/services/services.hpp"
 
@@ -60,17 +61,24 @@ class Unit {
 
  private:
   Status fail(const char* step, cm_status status, const std::string& text);
+  // The plugin's process, of an instance with isolation = "process"; otherwise null.
+  isolation::IsolatedPlugin* isolated() const noexcept { return isolated_.get(); }
+
   Status check_table() const;
   void publish_extensions();
   // Closes the instance to the host's functions and ends everything that could call it. On the loop.
   void silence();
   void report_left_behind(std::uint32_t queues_left);
 
+  cm_status call_create(const cm_host* host);
   config::InstanceConfig config_;
+  void wait_isolated_gone();
+  Status refused_options(cm_status status, const std::string& text) const;
   Services& services_;
   LoopThread& loop_thread_;
   Instance* instance_ = nullptr;  // immortal, see InstanceDirectory; null when the directory is full
-  std::shared_ptr<const loader::LoadedLibrary> library_;
+  std::shared_ptr<const loader::LoadedLibrary> library_;  // null when isolated
+  std::unique_ptr<isolation::IsolatedPlugin> isolated_;
 };
 
 // "gone", for people.
