@@ -175,5 +175,25 @@ TEST_F(PresenceTest, StatsAreNotCountedTwice) {
   }
 }
 
+TEST_F(PresenceTest, BanAndItsEndAnswerInTheWordsOfTheOriginal) {
+  start();
+  const MemberInfo admin = world_->join(mesh_, "root", "admin");
+  auto root = world_->member_client(admin, "r", kDaemon);
+  const auto answer = [&](const std::string& verb, const std::string& target, const char* type) {
+    root->send(R"({"type":")" + verb + R"(","target":")" + target + R"(","_reqId":"x"})");
+    const auto reply = root->wait(type, "_reqId", "x");
+    EXPECT_TRUE(reply.has_value()) << verb << " " << target;
+    return reply.value_or(JsonValue());
+  };
+  EXPECT_EQ(text_of(answer("ban", "", "error"), "message"), "target required");
+  EXPECT_EQ(text_of(answer("ban", "nobody", "error"), "message"), "peer \"nobody\" not found");
+  EXPECT_EQ(text_of(answer("ban", "root", "error"), "message"), "cannot ban yourself");
+  EXPECT_EQ(text_of(answer("unban", "", "error"), "message"), "target required");
+  EXPECT_EQ(text_of(answer("unban", "alice", "error"), "message"), "no banned peer \"alice\"");
+  EXPECT_EQ(text_of(answer("ban", "alice", "ban_ack"), "banned"), "alice");
+  EXPECT_EQ(text_of(answer("unban", "alice", "unban_ack"), "unbanned"), "alice");
+  EXPECT_EQ(text_of(answer("unban", "alice", "error"), "code"), "not_found");
+}
+
 }  // namespace
 }  // namespace cm::broker::test
