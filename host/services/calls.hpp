@@ -84,6 +84,12 @@ class Histogram {
 
   std::uint64_t bucket(std::size_t index) const noexcept { return buckets_[index].load(std::memory_order_relaxed); }
   std::uint64_t sum() const noexcept { return sum_.load(std::memory_order_relaxed); }
+  void reset() noexcept {
+    for (auto& bucket : buckets_) {
+      bucket.store(0, std::memory_order_relaxed);
+    }
+    sum_.store(0, std::memory_order_relaxed);
+  }
 
  private:
   std::array<std::atomic<std::uint64_t>, kBuckets> buckets_{};
@@ -97,6 +103,11 @@ struct CallStats {
   std::atomic<std::uint64_t> overruns{0};  // calls over kCallBudgetNs; never counted for jobs
 
   std::uint64_t calls() const noexcept;
+  void reset() noexcept {
+    duration_us.reset();
+    errors.store(0, std::memory_order_relaxed);
+    overruns.store(0, std::memory_order_relaxed);
+  }
 };
 
 // Which call into a plugin this thread is in; all null outside. Read by the crash handlers.

@@ -19,13 +19,31 @@ const config::ValidatedOptions* ConfigAccess::options(std::uint32_t which) const
 
 void ConfigAccess::finish(bool commit) {
   if (commit && candidate_ != nullptr) {
-    former_.push_back(std::move(active_));
     active_ = std::move(candidate_);
   }
   candidate_.reset();
 }
 
+std::string_view ConfigAccess::keep(std::string_view text) {
+  if (text.empty()) {
+    return "";
+  }
+  const auto known = kept_.find(text);
+  if (known != kept_.end()) {
+    return known->first;
+  }
+  config::SecretText kept(text);
+  const std::string_view view = kept.view();
+  kept_.emplace(view, std::move(kept));
+  return view;
+}
+
 namespace {
+
+// A text for the plugin.
+cm_text_hview kept_view(cm_handle self, std::string_view text) {
+  return view_of(InstanceDirectory::find(self)->holdings->config->keep(text));
+}
 
 // Finds the set of options and calls `read(options)`, which answers a Result; stores its value through `store`.
 template <typename Read, typename Store>
@@ -92,8 +110,8 @@ cm_status config_get_text(cm_handle self, uint32_t which, cm_text_pview option, 
   }
   return read_option(
       self, which, [&](const auto& options) { return options.get_text(text_of(option)); },
-      [out](std::string_view value) {
-        *out = view_of(value);
+      [self, out](std::string_view value) {
+        *out = kept_view(self, value);
         return CM_OK;
       });
 }
@@ -117,11 +135,11 @@ cm_status config_list_text(cm_handle self, uint32_t which, cm_text_pview option,
   }
   return read_option(
       self, which, [&](const auto& options) { return options.get_list(text_of(option)); },
-      [out, index](std::span<const std::string> value) {
+      [self, out, index](std::span<const std::string> value) {
         if (index >= value.size()) {
           return CM_INVALID;
         }
-        *out = view_of(value[index]);
+        *out = kept_view(self, value[index]);
         return CM_OK;
       });
 }

@@ -2,14 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <optional>
+#include <string_view>
 
 #include "host/config/values.hpp"
 
 namespace cm::host {
 
-// Options are kept until destroy, because plugins keep views into their text; a committed reload adds a set.
+// Plugins keep views into texts that they were given, so each different one is kept until destroy, whatever a reload
+// commits; as a secret, because some are.
 class ConfigAccess {
  public:
   explicit ConfigAccess(config::ValidatedOptions options)
@@ -21,13 +23,15 @@ class ConfigAccess {
   void set_candidate(config::ValidatedOptions options) {
     candidate_ = std::make_unique<const config::ValidatedOptions>(std::move(options));
   }
+  // The same text, valid until destroy.
+  std::string_view keep(std::string_view text);
   // The candidate becomes the active set (commit) or is forgotten.
   void finish(bool commit);
 
  private:
   std::unique_ptr<const config::ValidatedOptions> active_;
   std::unique_ptr<const config::ValidatedOptions> candidate_;
-  std::vector<std::unique_ptr<const config::ValidatedOptions>> former_;
+  std::map<std::string_view, config::SecretText> kept_;  // the keys are views into the values
 };
 
 }  // namespace cm::host

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 
 #include "host/services/config_access.hpp"
 #include "host/services/events.hpp"

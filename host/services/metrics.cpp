@@ -188,7 +188,19 @@ Result<std::uint32_t> InstanceMetrics::define(MetricFamilies& families, std::uin
   if (metric_kind == MetricKind::kHistogram) {
     series->histogram = std::make_unique<Histogram>();
   }
-  series_[id] = std::move(series);
+  MetricSeries* former = series_[id].get();
+  if (former != nullptr && former->name == series->name && former->labels == series->labels &&
+      former->help == series->help && former->kind == series->kind) {
+    former->value.store(0, std::memory_order_relaxed);
+    if (former->histogram != nullptr) {
+      former->histogram->reset();
+    }
+  } else {
+    if (former != nullptr) {
+      replaced_.push_back(std::move(series_[id]));
+    }
+    series_[id] = std::move(series);
+  }
   count_.store(id + 1, std::memory_order_release);
   return id;
 }

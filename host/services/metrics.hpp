@@ -55,6 +55,10 @@ class InstanceMetrics {
  public:
   explicit InstanceMetrics(std::string instance_name) : instance_name_(std::move(instance_name)) {}
 
+  // Forgets all series, for the next instance of this name; their memory is kept and used again, because a thread of
+  // the plugin may still be counting. [control]
+  void reset() noexcept { count_.store(0, std::memory_order_release); }
+
   // [loop, while configuring]
   Result<std::uint32_t> define(MetricFamilies& families, std::uint32_t kind, std::string_view name,
                                std::string_view labels, std::string_view help);
@@ -108,6 +112,7 @@ class InstanceMetrics {
 
   std::string instance_name_;
   SeriesArray series_;
+  std::vector<std::unique_ptr<MetricSeries>> replaced_;  // of a former instance, never looked at again
   std::atomic<std::uint32_t> count_{0};
 };
 

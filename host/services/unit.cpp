@@ -66,13 +66,6 @@ Status Unit::fail(const char* step, cm_status status, const std::string& text) {
 }
 
 Status Unit::load(loader::PluginLibraries& libraries) {
-  auto library = libraries.load(*config_.manifest, config_.sha256);
-  if (!library) {
-    return fail("load", static_cast<cm_status>(library.error().code), library.error().message);
-  }
-  library_ = std::move(library).value();
-  instance_->set_state(InstanceState::kLoaded);
-  return {};
   if (isolated_ != nullptr) {
     // The code is loaded by its own process, never by this one.
     if (Status good = check_isolated(config_); !good) {
@@ -81,6 +74,13 @@ Status Unit::load(loader::PluginLibraries& libraries) {
     instance_->set_state(InstanceState::kLoaded);
     return {};
   }
+  auto library = libraries.load(*config_.manifest, config_.sha256);
+  if (!library) {
+    return fail("load", static_cast<cm_status>(library.error().code), library.error().message);
+  }
+  library_ = std::move(library).value();
+  instance_->set_state(InstanceState::kLoaded);
+  return {};
 }
 
 Status Unit::check_table() const {
@@ -93,13 +93,6 @@ Status Unit::check_table() const {
   return {};
 }
 
-Status Unit::create() {
-  cm_status status = CM_OK;
-  loop_thread_.run_sync([this, &status] {
-    Instance& instance = *instance_;
-    instance.holdings = std::make_unique<Instance::Holdings>();
-    Instance::Holdings& holdings = *instance.holdings;
-    holdings.timers = std::make_unique<Timers>(instance);
 cm_status Unit::call_create(const cm_host* host) {
   Instance& instance = *instance_;
   if (isolated_ != nullptr) {
@@ -110,6 +103,13 @@ cm_status Unit::call_create(const cm_host* host) {
                [&] { return library_->factory().create(host, &instance.plugin_object, &instance.plugin_table); });
 }
 
+Status Unit::create() {
+  cm_status status = CM_OK;
+  loop_thread_.run_sync([this, &status] {
+    Instance& instance = *instance_;
+    instance.holdings = std::make_unique<Instance::Holdings>();
+    Instance::Holdings& holdings = *instance.holdings;
+    holdings.timers = std::make_unique<Timers>(instance);
     holdings.subscriptions = std::make_unique<EventSubscriptions>(instance);
     holdings.queues = std::make_unique<WorkerQueues>();
     holdings.references = std::make_unique<RegistryReferences>(instance);
@@ -158,13 +158,6 @@ std::future<void> Unit::quiesce(std::uint64_t timeout_ms) {
 }
 
 Status Unit::configure() {
-  cm_status status = CM_OK;
-  loop_thread_.run_sync([this, &status] {
-    const cm_instance_table_v1* table = instance_->plugin_table;
-    if (table->configure != nullptr) {
-      status = enter(*instance_, CallbackKind::kConfigure, [&] { return table->configure(instance_->plugin_object); });
-    }
-    if (status == CM_OK) {
   if (isolated_ != nullptr) {
     const Deadline deadline =
         std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs + 1'000);
@@ -172,6 +165,13 @@ Status Unit::configure() {
       return fail("configure", static_cast<cm_status>(ready.error().code), ready.error().message);
     }
   }
+  cm_status status = CM_OK;
+  loop_thread_.run_sync([this, &status] {
+    const cm_instance_table_v1* table = instance_->plugin_table;
+    if (table->configure != nullptr) {
+      status = enter(*instance_, CallbackKind::kConfigure, [&] { return table->configure(instance_->plugin_object); });
+    }
+    if (status == CM_OK) {
       publish_extensions();
     }
   });
@@ -277,30 +277,30 @@ void Unit::stop() {
       silence();
     }
   });
-  instance_->set_state(InstanceState::kStopped);
-}
-
-void Unit::destroy() {
-  services_.registry.withdraw(*instance_);
-  loop_thread_.run_sync([this] { silence(); });
-  loop_thread_.settle();
   if (isolated_ != nullptr) {
     // While its process stops, it may still give back and close what it holds.
     wait_isolated_gone();
     loop_thread_.run_sync([this] { silence(); });
   }
-  // A thread that was let in before the instance closed needs some nanoseconds to leave.
-  while (!instance_->gate_empty()) {
-    std::this_thread::yield();
+  instance_->set_state(InstanceState::kStopped);
+}
+
 void Unit::wait_isolated_gone() {
   if (isolated_ != nullptr && instance_->plugin_object != nullptr) {
     isolated_->wait_gone(std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kStopTimeoutMs + 500));
   }
 }
 
+void Unit::destroy() {
+  services_.registry.withdraw(*instance_);
+  wait_isolated_gone();
+  loop_thread_.run_sync([this] { silence(); });
+  loop_thread_.settle();
+  // A thread that was let in before the instance closed needs some nanoseconds to leave.
+  while (!instance_->gate_empty()) {
+    std::this_thread::yield();
   }
   std::uint32_t queues_left = 0;
-  wait_isolated_gone();
   if (instance_->holdings != nullptr) {
     queues_left = instance_->holdings->queues->finish();
   }
@@ -342,16 +342,19 @@ void Unit::report_left_behind(std::uint32_t queues_left) {
 }
 
 bool Unit::can_reload() const noexcept {
+  if (isolated_ != nullptr) {
+    return isolated_->can_reload();
+  }
   const cm_instance_table_v1* table = instance_->plugin_table;
   return CM_HAS_FUNCTION(table, cm_instance_table_v1, reload_finish) && table->reload_prepare != nullptr &&
          table->reload_finish != nullptr;
 }
 
 Status Unit::reload_prepare(const config::ValidatedOptions& options) {
-  cm_status status = CM_OK;
   if (isolated_ != nullptr) {
     return isolated_->can_reload();
   }
+  cm_status status = CM_OK;
   loop_thread_.run_sync([this, &options, &status] {
     instance_->holdings->config->set_candidate(options);
     status = enter(*instance_, CallbackKind::kReloadPrepare,
@@ -374,6 +377,10 @@ Status Unit::refused_options(cm_status status, const std::string& text) const {
 
 void Unit::reload_finish(bool commit) {
   loop_thread_.run_sync([this, commit] {
+    if (isolated_ != nullptr) {
+      isolated_->reload_finish(commit);
+      return;
+    }
     enter(*instance_, CallbackKind::kReloadFinish,
           [this, commit] { instance_->plugin_table->reload_finish(instance_->plugin_object, commit); });
     instance_->holdings->config->finish(commit);
@@ -381,10 +388,6 @@ void Unit::reload_finish(bool commit) {
 }
 
 void Unit::tell_going_away(const Instance& provider) {
-    if (isolated_ != nullptr) {
-      isolated_->reload_finish(commit);
-      return;
-    }
   loop_thread_.run_sync([this, &provider] {
     if (instance_->holdings != nullptr && instance_->open()) {
       instance_->holdings->references->provider_going_away(provider);

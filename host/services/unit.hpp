@@ -26,6 +26,11 @@ class Unit {
  public:
   Unit(config::InstanceConfig config, config::LogLevel log_level, Services& services, LoopThread& loop_thread);
 
+  // Of a unit whose instance is destroyed, or never came to be.
+  ~Unit();
+  Unit(const Unit&) = delete;
+  Unit& operator=(const Unit&) = delete;
+
   const std::string& name() const noexcept { return config_.name; }
   const config::InstanceConfig& config() const noexcept { return config_; }
   // Replaces what is remembered for the next comparison, after a reload.
@@ -65,15 +70,15 @@ class Unit {
   isolation::IsolatedPlugin* isolated() const noexcept { return isolated_.get(); }
 
   Status check_table() const;
+  cm_status call_create(const cm_host* host);
   void publish_extensions();
+  void wait_isolated_gone();
+  Status refused_options(cm_status status, const std::string& text) const;
   // Closes the instance to the host's functions and ends everything that could call it. On the loop.
   void silence();
   void report_left_behind(std::uint32_t queues_left);
 
-  cm_status call_create(const cm_host* host);
   config::InstanceConfig config_;
-  void wait_isolated_gone();
-  Status refused_options(cm_status status, const std::string& text) const;
   Services& services_;
   LoopThread& loop_thread_;
   Instance* instance_ = nullptr;  // immortal, see InstanceDirectory; null when the directory is full
