@@ -57,6 +57,10 @@ Unit::Unit(config::InstanceConfig config, config::LogLevel log_level, Services& 
   }
 }
 
+Unit::~Unit() {
+  instance_->retire();
+}
+
 Status Unit::fail(const char* step, cm_status status, const std::string& text) {
   instance_->set_state(InstanceState::kFailed);
   const auto code =
