@@ -81,6 +81,46 @@ bool may_follow(InstanceState from, InstanceState to) noexcept {
   return false;
 }
 
+namespace {
+
+// Figures by instance name. Any thread.
+class FiguresPool {
+ public:
+  static FiguresPool& of_process() {
+    // Never destroyed, like the instances that refer to it.
+    static auto& pool = *std::make_unique<FiguresPool>().release();
+    return pool;
+  }
+
+  InstanceFigures& take(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::unique_ptr<InstanceFigures>>& free = free_[name];
+    if (free.empty()) {
+      return *std::make_unique<InstanceFigures>(name).release();
+    }
+    InstanceFigures& figures = *free.back().release();
+    free.pop_back();
+    return figures;
+  }
+  void give_back(const std::string& name, InstanceFigures& figures) {
+    const std::lock_guard lock(mutex_);
+    for (CallStats& stats : figures.stats) {
+      stats.reset();
+    }
+    figures.metrics.reset();
+    free_[name].emplace_back(&figures);
+  }
+  // Where late threads of retired instances count.
+  InstanceFigures& nobody() { return nobody_; }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::vector<std::unique_ptr<InstanceFigures>>> free_;  // guarded by mutex_
+  InstanceFigures nobody_{""};
+};
+
+}  // namespace
+
 Instance::Holdings::Holdings() = default;
 Instance::Holdings::~Holdings() = default;
 
@@ -89,9 +129,17 @@ Instance::Instance(InstanceOptions options, Services& services, LoopThread& loop
       services_(services),
       loop_thread_(loop_thread),
       log_level_(options_.log_level),
-      metrics_(options_.name) {}
+      figures_(&FiguresPool::of_process().take(options_.name)) {}
 
 Instance::~Instance() = default;
+
+void Instance::retire() {
+  FiguresPool& pool = FiguresPool::of_process();
+  InstanceFigures* figures = figures_.exchange(&pool.nobody());
+  if (figures != &pool.nobody()) {
+    pool.give_back(name(), *figures);
+  }
+}
 
 const cm_host* Instance::make_host_view(std::uint32_t abi_version) noexcept {
   host_view_ = host_view_of(self_, abi_version);
