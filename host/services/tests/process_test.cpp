@@ -174,12 +174,12 @@ TEST_F(ProcessTest, AnUpgradeThatCannotEvenBeginChangesNothing) {
   child.send(SIGUSR2);
   EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1"));
   EXPECT_EQ(child.notified(), "READY=1");
-  EXPECT_THAT(standard_error(), testing::HasSubstr("upgrade refused, nothing has changed"));
-  EXPECT_THAT(standard_error(), testing::HasSubstr("ended with exit code 2"));
   EXPECT_EQ(request(url("/hello")).body, "hello world");
   EXPECT_THAT(journal(), testing::ElementsAre("echo configure", "echo start"));
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), 0);
+  EXPECT_THAT(standard_error(), testing::HasSubstr("upgrade refused, nothing has changed"));
+  EXPECT_THAT(standard_error(), testing::HasSubstr("ended with exit code 2"));
 }
 
 TEST_F(ProcessTest, ASuccessorThatFailsAfterGoIsReplacedByTheFormerProcess) {
@@ -190,11 +190,11 @@ TEST_F(ProcessTest, ASuccessorThatFailsAfterGoIsReplacedByTheFormerProcess) {
   child.send(SIGUSR2);
   EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1"));
   EXPECT_EQ(child.notified(), "READY=1");
-  EXPECT_THAT(standard_error(), testing::HasSubstr("upgrade failed, this process goes on"));
-  EXPECT_THAT(standard_error(), testing::HasSubstr("failed to start: instance \"bad\""));
   EXPECT_EQ(request(url("/hello")).body, "hello world");
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), 0);
+  EXPECT_THAT(standard_error(), testing::HasSubstr("upgrade failed, this process goes on"));
+  EXPECT_THAT(standard_error(), testing::HasSubstr("failed to start: instance \"bad\""));
   EXPECT_FALSE(std::filesystem::exists(socket_path()));
 }
 
@@ -223,10 +223,10 @@ TEST_F(ProcessTest, ThreeCrashesAtStartTurnSafeModeOnAndACleanStopTurnsItOff) {
   }
   Child child(folder_, {"run", config});
   ASSERT_EQ(child.notified_with("READY=1"), "READY=1") << standard_error();
-  EXPECT_THAT(standard_error(), testing::HasSubstr("3 crashes at start in a row, so this run is in safe mode"));
-  EXPECT_THAT(standard_error(), testing::HasSubstr("[plugins.crasher] left out, because safe mode is on"));
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), 0);
+  EXPECT_THAT(standard_error(), testing::HasSubstr("3 crashes at start in a row, so this run is in safe mode"));
+  EXPECT_THAT(standard_error(), testing::HasSubstr("[plugins.crasher] left out, because safe mode is on"));
   EXPECT_EQ(Child(folder_, {"run", config}).wait(), 256 + SIGABRT) << "and the next start tries again";
 }
 
@@ -240,9 +240,9 @@ TEST_F(ProcessTest, AKillIsNamedAtTheNextStart) {
   }
   Child child(folder_, {"run", config});
   ASSERT_EQ(child.notified_with("READY=1"), "READY=1") << standard_error();
-  EXPECT_THAT(standard_error(), testing::HasSubstr(") was killed"));
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), 0);
+  EXPECT_THAT(standard_error(), testing::HasSubstr(") was killed"));
 }
 
 TEST_F(ProcessTest, ASecondSignalDoesNotWaitForTheDrain) {
