@@ -37,6 +37,17 @@ json::array to_json(const std::vector<Problem>& problems) {
   return out;
 }
 
+// Host tables that the manifest asks for and the configuration does not grant.
+std::vector<std::string> withheld_tables(const InstanceConfig& instance) {
+  std::vector<std::string> withheld;
+  for (const std::string& table : instance.manifest->host_tables) {
+    if (std::find(instance.permissions.begin(), instance.permissions.end(), table) == instance.permissions.end()) {
+      withheld.push_back(table);
+    }
+  }
+  return withheld;
+}
+
 json::object to_json(const InstanceConfig& instance, bool values) {
   json::object out{{"name", instance.name},
                    {"plugin", instance.manifest->name},
@@ -45,7 +56,8 @@ json::object to_json(const InstanceConfig& instance, bool values) {
                    {"file", instance.manifest->file.string()},
                    {"loop_group", instance.loop_group},
                    {"depends_on", to_json(instance.depends_on)},
-                   {"permissions", to_json(instance.permissions)}};
+                   {"permissions", to_json(instance.permissions)},
+                   {"withheld", to_json(withheld_tables(instance))}};
   if (values) {
     json::object options;
     for (const auto& spec : instance.options.specs()) {
@@ -90,6 +102,10 @@ void print_check_text(const HostConfig& config, const CheckArguments& arguments,
     out << "  " << instance.name << ": " << instance.manifest->name << ' ' << instance.manifest->version;
     for (std::size_t index = 0; index < instance.depends_on.size(); ++index) {
       out << (index == 0 ? ", uses " : ", ") << instance.depends_on[index];
+    }
+    const std::vector<std::string> withheld = withheld_tables(instance);
+    for (std::size_t index = 0; index < withheld.size(); ++index) {
+      out << (index == 0 ? "; asks for and does not get " : ", ") << withheld[index];
     }
     out << '\n';
   }

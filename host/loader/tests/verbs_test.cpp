@@ -65,6 +65,19 @@ TEST_F(VerbsTest, ChecksAGoodFile) {
   EXPECT_EQ(root.at("instances").as_array().at(0).as_object().at("plugin").as_string(), "good");
 }
 
+TEST_F(VerbsTest, ShowsWhatIsAskedForAndNotGranted) {
+  const auto file = folder_.write("p.toml", "[plugins.good]\npermissions = []\n").string();
+  EXPECT_EQ(run("check " + file), 0) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("good: good 1.4.0; asks for and does not get cm.log/1\n"));
+  EXPECT_EQ(run("check --json " + file), 0);
+  const json::object instance = answer().at("instances").as_array().at(0).as_object();
+  EXPECT_EQ(json::serialize(instance.at("permissions")), "[]");
+  EXPECT_EQ(json::serialize(instance.at("withheld")), "[\"cm.log/1\"]");
+  const auto wrong = folder_.write("w.toml", "[plugins.good]\npermissions = [\"cm.timer/1\"]\n").string();
+  EXPECT_EQ(run("check " + wrong), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("found \"cm.timer/1\", expected host tables that good asks for"));
+}
+
 TEST_F(VerbsTest, ChecksABadFile) {
   const auto file =
       folder_.write("b.toml", "[plugins.good]\ncont = 4\n[plugins.future]\n[plugins.a]\nuse = \"god\"\n").string();

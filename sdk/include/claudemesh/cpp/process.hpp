@@ -41,6 +41,7 @@ struct ProcessExit {
   std::uint64_t cpu_us = 0;
   std::uint64_t memory_bytes_peak = 0;
   std::string text;
+  // Did it end by itself with 0? [any]
   bool succeeded() const noexcept { return reason == CM_PROCESS_EXITED && code == 0; }
 };
 
@@ -57,6 +58,7 @@ class Process {
   std::function<void()> on_input_drained;
   std::function<void(const ProcessExit&)> on_exit;
 
+  // Starts a program; on_exit follows, also when it could not be started. A running child is abandoned first. [loop]
   Status start(const HostApi& host, const ProcessCommand& command) {
     abandon();
     host_ = &host;
@@ -84,15 +86,19 @@ class Process {
     return {};
   }
 
+  // Has on_exit not been called yet? [loop]
   bool running() const noexcept { return handle_ != CM_NO_HANDLE; }
+  // Queues input, copied. CM_BUSY: nothing was taken; on_input_drained tells when. [loop]
   cm_status write(std::string_view bytes) const noexcept {
     return running() ? table_->write(host_->self(), handle_, to_bytes_pview(bytes)) : CM_GONE;
   }
+  // The child sees the end of its input after what was written. [loop]
   void close_input() const noexcept {
     if (running()) {
       table_->close_input(host_->self(), handle_);
     }
   }
+  // While paused, output stays in the pipes and the child blocks when they are full. [loop]
   void pause_output(bool paused) const noexcept {
     if (running()) {
       table_->pause_output(host_->self(), handle_, paused);
@@ -110,6 +116,7 @@ class Process {
       table_->abandon(host_->self(), std::exchange(handle_, CM_NO_HANDLE));
     }
   }
+  // For a log; 0 while it is being started. Never signal it yourself. [loop]
   std::uint64_t process_id() const noexcept { return running() ? table_->process_id(host_->self(), handle_) : 0; }
 
  private:
