@@ -62,11 +62,8 @@ class FileActions {
  public:
   FileActions(int socket_fd, int memory_fd) {
     ::posix_spawn_file_actions_init(&actions_);
-    // Out of the way first: one of them might stand where the other has to go.
-    ::posix_spawn_file_actions_adddup2(&actions_, socket_fd, kRunnerMemoryFd + 1);
-    ::posix_spawn_file_actions_adddup2(&actions_, memory_fd, kRunnerMemoryFd + 2);
-    ::posix_spawn_file_actions_adddup2(&actions_, kRunnerMemoryFd + 1, kRunnerSocketFd);
-    ::posix_spawn_file_actions_adddup2(&actions_, kRunnerMemoryFd + 2, kRunnerMemoryFd);
+    ::posix_spawn_file_actions_adddup2(&actions_, socket_fd, kRunnerSocketFd);
+    ::posix_spawn_file_actions_adddup2(&actions_, memory_fd, kRunnerMemoryFd);
     ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     // A plugin's writes to standard error would be a way around the bounds of the log.
@@ -108,10 +105,29 @@ class SpawnAttributes {
   posix_spawnattr_t attributes_{};
 };
 
+// A copy of a descriptor out of the way of the numbers that the child uses.
+class HighCopy {
+ public:
+  explicit HighCopy(int fd) : fd_(::fcntl(fd, F_DUPFD_CLOEXEC, kRunnerMemoryFd + 1)) {}
+  ~HighCopy() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  HighCopy(const HighCopy&) = delete;
+  HighCopy& operator=(const HighCopy&) = delete;
+  int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
 Result<pid_t> start_process(const SpawnRequest& request) {
   std::vector<std::string> arguments{"claudemesh", kRunnerVerb, request.name};
   std::vector<std::string> environment = runner_environment();
-  const FileActions actions(request.socket_fd, request.memory_fd);
+  const HighCopy socket(request.socket_fd);
+  const HighCopy memory(request.memory_fd);
+  const FileActions actions(socket.get(), memory.get());
   const SpawnAttributes attributes;
   pid_t pid = -1;
   const int error = ::posix_spawn(&pid, runner_program().c_str(), actions.get(), attributes.get(),

@@ -20,6 +20,7 @@ namespace cm::isolation {
 namespace {
 
 constexpr int kNotStartedByHost = 2;
+constexpr int kBadSetup = 3;
 
 // What `kCreate` says.
 struct Setup {
@@ -67,11 +68,13 @@ class Runner {
   explicit Runner(std::unique_ptr<Channel> channel) : runtime_(std::move(channel)) {}
 
   int run() {
-    Frame first = runtime_.wait_frame().view();
-    OwnedFrame owned(std::move(first));
+    OwnedFrame owned = runtime_.wait_frame();
     const Frame frame = std::move(owned).view();
-    if (!read_setup(frame, setup_) || ::getppid() != setup_.host_pid) {
-      return kNotStartedByHost;
+    if (!read_setup(frame, setup_)) {
+      return kBadSetup;
+    }
+    if (::getppid() != setup_.host_pid) {
+      return kNotStartedByHost;  // the host ended before the kernel was told to tie us to it
     }
     runtime_.active_options = std::move(setup_.options);
     Status ready = runtime_.enter(Callback::kLoad, [this] { return load(); });

@@ -1,0 +1,256 @@
+// Drives extensions of other plugins for the tests, over HTTP. Runs in process and out of process.
+#include <claudemesh/ext/hook.h>
+#include <claudemesh/ext/transport.h>
+#include <claudemesh/cpp/http.hpp>
+#include <claudemesh/cpp/plugin.hpp>
+
+#include <list>
+#include <map>
+#include <optional>
+
+namespace {
+
+class Asker final : public cm::PluginInstance {
+ public:
+  explicit Asker(const cm_host* host) : PluginInstance(host) {}
+
+  cm::Status configure() override {
+    requests_ = host().counter("asker_requests_total", "", "Requests");
+    return {};
+  }
+
+  void start(Done started) override {
+    cm::Status status = begin();
+    started(std::move(status));
+  }
+
+  void stop() override {
+    if (events_ != CM_NO_HANDLE) {
+      host().events_table()->unsubscribe(host().self(), events_);
+    }
+    if (transport_ && link_ != CM_NO_HANDLE) {
+      transport_->close(transport_.instance(), link_);
+    }
+    listener_.close();
+    hook_ = {};
+    transport_ = {};
+  }
+
+ private:
+  struct Question {
+    cm_handle ticket;
+    cm::HttpRequest request;
+    std::string payload;
+  };
+
+  cm::Status begin() {
+    if (const std::string name = option("hook"); !name.empty()) {
+      auto hook = cm::Extension<cm_hook_v1>::acquire(host(), name, CM_HOOK_ID);
+      if (!hook) {
+        return hook.error();
+      }
+      hook_ = std::move(*hook);
+    }
+    if (const std::string name = option("transport"); !name.empty()) {
+      auto transport = cm::Extension<cm_transport_v1>::acquire(host(), name, CM_TRANSPORT_ID);
+      if (!transport) {
+        return transport.error();
+      }
+      transport_ = std::move(*transport);
+    }
+    if (cm::Status open = listen(); !open.ok()) {
+      return open;
+    }
+    host().events_table()->subscribe(host().self(), cm::to_pview("plugin.*"), &on_event, this, &events_);
+    return {};
+  }
+
+  std::string option(const char* name) {
+    try {
+      return host().option_text(name);
+    } catch (const std::exception&) {
+      return {};
+    }
+  }
+
+  cm::Status listen() {
+    const std::string address = host().option_text("listen");
+    cm_http_listen_options options = {};
+    options.size = sizeof(options);
+    options.address = cm::to_pview(address);
+    if (cm::Status status = listener_.listen(host(), options); !status.ok()) {
+      return status;
+    }
+    listener_.route("POST", "/ask", [this](const cm::HttpRequest& request) { ask(request); });
+    listener_.route("POST", "/echo/:name", [this](const cm::HttpRequest& request) { echo(request); });
+    listener_.route("GET", "/events", [this](const cm::HttpRequest& request) { request.respond(200, {}, seen_); });
+    listener_.route("POST", "/fetch", [this](const cm::HttpRequest& request) { fetch(request); });
+    listener_.route("POST", "/open", [this](const cm::HttpRequest& request) { open(request); });
+    listener_.route("POST", "/send", [this](const cm::HttpRequest& request) { send(request); });
+    listener_.route("POST", "/request", [this](const cm::HttpRequest& request) { link_request(request); });
+    listener_.route("GET", "/log", [this](const cm::HttpRequest& request) { request.respond(200, {}, link_log_); });
+    return {};
+  }
+
+  // --- a hook ---
+
+  void ask(const cm::HttpRequest& request) {
+    requests_.add();
+    const cm_handle ticket = next_ticket_++;
+    const std::string body(request.body());
+    cm_hook_event event = {};
+    event.size = sizeof(event);
+    event.ticket = ticket;
+    event.point = cm::to_hview("daemon.send");
+    event.json = cm::to_hview("{}");
+    event.payload = {reinterpret_cast<const std::uint8_t*>(body.data()), body.size()};
+    const cm_hook_reply reply = {sizeof(reply), 0, this, &set_payload, &finish};
+    questions_.emplace(ticket, Question{ticket, request, {}});
+    const std::uint32_t result = hook_->invoke(hook_.instance(), &event, &reply);
+    if (result != CM_HOOK_DEFER) {
+      const auto entry = questions_.find(ticket);
+      const std::string payload = entry->second.payload;
+      answer(ticket, result, payload);
+    }
+  }
+
+  void answer(cm_handle ticket, std::uint32_t result, std::string_view payload) {
+    static constexpr const char* kNames[] = {"continue", "defer", "deny", "replace"};
+    auto node = questions_.extract(ticket);
+    const std::string text = std::string(result < 4 ? kNames[result] : "unknown") + ":" + std::string(payload);
+    node.mapped().request.respond(200, {}, text);
+  }
+
+  static void set_payload(void* context, cm_handle ticket, cm_bytes_pview payload) noexcept {
+    static_cast<Asker*>(context)->questions_.at(ticket).payload = std::string(cm::to_view(payload));
+  }
+  static cm_status finish(void* context, cm_handle ticket, std::uint32_t result, cm_bytes_pview payload) noexcept {
+    auto* self = static_cast<Asker*>(context);
+    if (!self->questions_.contains(ticket)) {
+      return CM_GONE;
+    }
+    self->answer(ticket, result, cm::to_view(payload));
+    return CM_OK;
+  }
+
+  // --- HTTP and events ---
+
+  void echo(const cm::HttpRequest& request) {
+    const std::string text = std::string(request.path_parameter("name")) + "|" +
+                             std::string(request.query_parameter("q")) + "|" + std::string(request.header("x-test")) +
+                             "|" + std::string(request.body());
+    request.respond(200, {{"x-answer", "yes"}}, text);
+  }
+
+  void fetch(const cm::HttpRequest& request) {
+    cm::HttpCall call;
+    call.method = "GET";
+    call.url = std::string(request.body());
+    cm::http_send(host(), call, [request](cm::Result<cm::HttpResponse> response) {
+      request.respond(200, {}, response.ok() ? response->body : response.error().message);
+    });
+  }
+
+  static void on_event(void* user, cm_text_hview topic, cm_text_hview json) noexcept {
+    static_cast<Asker*>(user)->seen_ += std::string(cm::to_view(topic)) + " " + std::string(cm::to_view(json)) + "\n";
+  }
+
+  // --- a transport ---
+
+  void open(const cm::HttpRequest& request) {
+    static constexpr cm_link_callbacks kCallbacks = {
+        sizeof(cm_link_callbacks), 0, &on_state, &on_inbound, &on_sent, &on_sign};
+    cm_link_identity identity = {};
+    identity.size = sizeof(identity);
+    identity.kind = CM_LINK_MEMBER;
+    identity.url = cm::to_pview("test://there");
+    identity.display_name = cm::to_pview("the asker");
+    identity.pid = 42;
+    const cm_status status = transport_->open(transport_.instance(), &identity, &kCallbacks, this, &link_);
+    request.respond(200, {},
+                    std::to_string(status) + " " + std::string(cm::to_view(transport_->name(transport_.instance()))));
+  }
+
+  // The body: one message per line; the line is id and text.
+  void send(const cm::HttpRequest& request) {
+    std::string body(request.body());
+    std::list<std::string> lines;
+    std::vector<cm_outbound> messages;
+    for (std::size_t at = 0; at < body.size();) {
+      const std::size_t end = std::min(body.find('\n', at), body.size());
+      lines.push_back(body.substr(at, end - at));
+      cm_outbound message = {};
+      message.size = sizeof(message);
+      message.priority = CM_PRIORITY_NEXT;
+      message.client_message_id = cm::to_pview(lines.back());
+      message.ciphertext = cm::to_pview(lines.back());
+      message.target = cm::to_pview("*");
+      messages.push_back(message);
+      at = end + 1;
+    }
+    std::uint64_t taken = 0;
+    const cm_status status = transport_->send(transport_.instance(), link_, messages.data(), messages.size(), &taken);
+    request.respond(200, {}, std::to_string(status) + " " + std::to_string(taken));
+  }
+
+  struct Pending {
+    cm::HttpRequest request;
+  };
+  void link_request(const cm::HttpRequest& request) {
+    const std::string json(request.body());
+    pending_.push_back(Pending{request});
+    const cm_status status = transport_->request(
+        transport_.instance(), link_, cm::to_pview(json), 1'000,
+        [](void* user, cm_status answer, cm_text_hview text) noexcept {
+          static_cast<Pending*>(user)->request.respond(200, {},
+                                                       std::to_string(answer) + " " + std::string(cm::to_view(text)));
+        },
+        &pending_.back());
+    if (status != CM_OK) {
+      request.respond(200, {}, "status " + std::to_string(status));
+    }
+  }
+
+  void note(std::string line) { link_log_ += std::move(line) + "\n"; }
+  static void on_state(void* user, cm_handle, std::uint32_t state, cm_text_hview detail) noexcept {
+    static_cast<Asker*>(user)->note("state " + std::to_string(state) + " " + std::string(cm::to_view(detail)));
+  }
+  static void on_inbound(void* user, cm_handle link, const cm_inbound* messages, std::uint64_t count) noexcept {
+    auto* self = static_cast<Asker*>(user);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      self->note("inbound " + std::string(cm::to_view(messages[i].ciphertext)));
+      self->transport_->acknowledge(self->transport_.instance(), link,
+                                    cm::to_pview(cm::to_view(messages[i].message_id)),
+                                    cm::to_pview(std::string_view()));
+    }
+  }
+  static void on_sent(void* user, cm_handle, const cm_send_result* results, std::uint64_t count) noexcept {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      static_cast<Asker*>(user)->note("sent " + std::to_string(results[i].outcome) + " " +
+                                      std::string(cm::to_view(results[i].client_message_id)) + " " +
+                                      std::string(cm::to_view(results[i].code)));
+    }
+  }
+  static cm_status on_sign(void*, cm_handle, std::uint32_t key, cm_text_hview text, std::uint8_t* out) noexcept {
+    for (std::size_t i = 0; i < 64; ++i) {
+      out[i] = static_cast<std::uint8_t>(text.size + key + i);
+    }
+    return CM_OK;
+  }
+
+  cm::Metric requests_;
+  cm::HttpListener listener_;
+  cm::Extension<cm_hook_v1> hook_;
+  cm::Extension<cm_transport_v1> transport_;
+  cm_handle next_ticket_ = 1;
+  std::map<cm_handle, Question> questions_;
+  cm_handle events_ = CM_NO_HANDLE;
+  std::string seen_;
+  cm_handle link_ = CM_NO_HANDLE;
+  std::string link_log_;
+  std::list<Pending> pending_;
+};
+
+}  // namespace
+
+CM_DEFINE_PLUGIN(Asker);
