@@ -116,6 +116,8 @@ class Host {
   bool healthy() const;
   std::string metrics_text() const;
   std::string readiness_json() const;
+  // /plugins: every instance with its state, and that of its process if it has one.
+  std::string plugins_json() const;
   // The monitoring listener's bound address, "127.0.0.1:9100", or empty.
   std::string ops_address() const;
   Services& services() const noexcept { return services_; }
@@ -167,6 +169,7 @@ class Host {
   // Starts these instances of the running configuration again, each for itself. The names of those that failed.
   std::string restart_former(const std::vector<std::string>& names);
   void apply_log(const config::LogSettings& log);
+  void apply_log_limit(const config::LogSettings& log);
 
   Unit* find_unit(const std::string& name) const;
   Result<std::unique_ptr<Unit>> make_unit(const config::InstanceConfig& config, const config::HostConfig& from,

@@ -1,5 +1,6 @@
 // The metrics page and the readiness report of a host.
 #include "host/services/host.hpp"
+#include "sdk/tools/options.hpp"
 
 namespace cm::host {
 
@@ -31,8 +32,12 @@ void add_instance(MetricsPage& page, const Instance& instance) {
   const std::string labels = plugin_label(instance);
   page.gauge("claudemesh_plugin_state", "1 for the state that the instance is in",
              labels + ",state=\"" + state_name(instance.state()) + "\"", 1);
-  page.gauge("claudemesh_plugin_degraded", "1 while the watchdog finds the instance blocking its loop", labels,
-             instance.degraded() ? 1 : 0);
+  page.gauge("claudemesh_plugin_degraded", "1 while the instance blocks its loop, and for 60 s after a misbehaviour",
+             labels, instance.degraded() || instance.misbehaving() ? 1 : 0);
+  page.counter("claudemesh_plugin_log_lines_dropped_total", "Log lines over lines_per_second", labels,
+               instance.log_lines_dropped());
+  page.counter("claudemesh_host_misbehaviour_total", "Breaches of the contract by the host, as the plugin says", labels,
+               instance.host_misbehaviour_count());
   page.counter("claudemesh_plugin_misbehaviour_total", "Breaches of the plugin contract", labels,
                instance.misbehaviour_count());
   page.counter("claudemesh_plugin_posts_dropped_total", "Posts to the instance after its stop", labels,
@@ -41,6 +46,25 @@ void add_instance(MetricsPage& page, const Instance& instance) {
                instance.events_dropped.load(std::memory_order_relaxed));
   add_calls(page, instance);
   instance.metrics().for_each([&page](const MetricSeries& series) { page.add(series); });
+}
+
+void add_isolation(MetricsPage& page, const Instance& instance, const isolation::IsolationStatus& status) {
+  const std::string labels = plugin_label(instance);
+  page.gauge("claudemesh_isolation_up", "1 while the process of an isolated plugin runs", labels,
+             status.phase == isolation::Phase::kRunning ? 1 : 0);
+  const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
+    page.counter(name, help, labels, value);
+  };
+  counter("claudemesh_isolation_restarts_total", "Processes started after a failure", status.restarts);
+  counter("claudemesh_isolation_crashes_total", "Processes that ended by themselves or by a signal", status.crashes);
+  counter("claudemesh_isolation_hangs_total", "Processes ended because they gave no sign of life", status.hangs);
+  counter("claudemesh_isolation_overuses_total", "Processes ended because of memory or processor time",
+          status.overuses);
+  counter("claudemesh_isolation_garbage_total", "Processes ended because of what they sent", status.garbage);
+  counter("claudemesh_isolation_quarantines_total", "Times that a plugin failed too often", status.quarantines);
+  counter("claudemesh_isolation_throttled_total", "Times that a flood of a process was held back", status.throttled);
+  counter("claudemesh_isolation_log_lines_dropped_total", "Log lines dropped because a process wrote too many",
+          status.log_lines_dropped);
 }
 
 void add_services(MetricsPage& page, const Services& services) {
@@ -108,10 +132,44 @@ std::string Host::metrics_text() const {
     const std::lock_guard lock(units_mutex_);
     for (const auto& unit : units_) {
       add_instance(page, unit->instance());
+      if (unit->isolated() != nullptr) {
+        add_isolation(page, unit->instance(), unit->isolated()->status());
+      }
     }
   }
   add_services(page, services_);
   return page.text();
+}
+
+namespace {
+
+std::string isolation_json(const isolation::IsolationStatus& status) {
+  const auto number = [](const char* name, std::uint64_t value) {
+    return std::string(",\"") + name + "\":" + std::to_string(value);
+  };
+  return std::string(",\"phase\":\"") + isolation::phase_name(status.phase) + "\"" +
+         number("pid", static_cast<std::uint64_t>(status.pid)) + number("restarts", status.restarts) +
+         number("crashes", status.crashes) + number("hangs", status.hangs) + number("overuses", status.overuses) +
+         number("garbage", status.garbage) + number("quarantines", status.quarantines) +
+         number("throttled", status.throttled) + number("log_lines_dropped", status.log_lines_dropped) +
+         ",\"last_failure\":" + options::json_quote(status.last_failure);
+}
+
+}  // namespace
+
+std::string Host::plugins_json() const {
+  std::string json = "{\"plugins\":[";
+  bool first = true;
+  for (const InstanceStatus& instance : instances()) {
+    json += first ? "" : ",";
+    first = false;
+    json += "{\"name\":" + json_text(instance.name) + ",\"plugin\":" + json_text(instance.plugin_id) + ",\"state\":\"" +
+            state_name(instance.state) + "\",\"degraded\":" + (instance.degraded ? "true" : "false") +
+            ",\"misbehaviour\":" + std::to_string(instance.misbehaviour) + ",\"isolation\":\"" +
+            (instance.isolation.has_value() ? "process" : "none") + "\"";
+    json += (instance.isolation.has_value() ? isolation_json(*instance.isolation) : "") + "}";
+  }
+  return json + "]}\n";
 }
 
 std::string Host::readiness_json() const {

@@ -70,10 +70,12 @@ void OpsServer::answer(net::HttpRequest& request) const {
                 blocked.empty() ? "ok\n" : "blocked by " + blocked + "\n");
   } else if (request.path() == "/readyz") {
     answer_text(request, host_.ready() ? 200 : 503, "application/json", host_.readiness_json());
+  } else if (request.path() == "/plugins") {
+    answer_text(request, 200, "application/json", host_.plugins_json());
   } else if (request.path() == "/metrics") {
     answer_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", host_.metrics_text());
   } else {
-    answer_text(request, 404, "text/plain; charset=utf-8", "there are /healthz, /readyz and /metrics\n");
+    answer_text(request, 404, "text/plain; charset=utf-8", "there are /healthz, /readyz, /metrics and /plugins\n");
   }
 }
 
