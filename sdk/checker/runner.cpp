@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -98,9 +99,22 @@ void run_children(std::uint32_t jobs, const std::function<std::unique_ptr<Child>
   }
 }
 
+// A parent that is gone has nobody to read it.
+void report_line(std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t written = ::write(kReportFd, line.data(), line.size());
+    if (written < 0 && errno == EINTR) {
+      continue;
+    }
+    if (written <= 0) {
+      return;
+    }
+    line.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 [[noreturn]] void finish_child(const Outcome& outcome) {
-  const std::string line = result_line(outcome);
-  static_cast<void>(::write(kReportFd, line.data(), line.size()));
+  report_line(result_line(outcome));
   // No destructors and no exit handlers: what the plugin left behind is not to be met again.
   ::_exit(0);
 }
@@ -114,7 +128,7 @@ Outcome fuzz_many(const Subject& subject, std::uint64_t first, std::uint64_t str
       progress("seed " + std::to_string(seed));
       return outcome;
     }
-    static_cast<void>(::write(kReportFd, "S1\n", 3));
+    report_line("S1\n");
   }
   return ok();
 }
