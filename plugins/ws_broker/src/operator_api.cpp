@@ -272,7 +272,8 @@ Result<std::string> make_token(const Mesh& mesh, const std::string& broker_url, 
   payload.mesh_id = mesh.id;
   payload.mesh_slug = mesh.slug;
   payload.broker_url = broker_url;
-  payload.expires_at_s = static_cast<double>(invite.expires_at_ms / 1000);
+  const std::int64_t expires_at_s = invite.expires_at_ms / 1000;
+  payload.expires_at_s = static_cast<double>(expires_at_s);
   payload.mesh_root_key = mesh.root_key;
   payload.role = invite.role;
   protocol::sign_invite(payload, *secret);
