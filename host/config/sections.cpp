@@ -101,7 +101,15 @@ SectionSpec make_log() {
         {"type", text("path")},
         {"default", text("")},
         {"reloadable", true},
-        {"doc", text("Appends to this file; empty: standard error.")}}});
+        {"doc", text("Appends to this file; empty: standard error.")}},
+       {{"name", text("lines_per_second")},
+        {"type", text("int")},
+        {"default", std::int64_t{1000}},
+        {"min", std::int64_t{0}},
+        {"max", std::int64_t{1000000}},
+        {"unit", text("lines")},
+        {"reloadable", true},
+        {"doc", text("What one instance may write, twice that at once; more is dropped and counted. 0: no limit.")}}});
 }
 
 SectionSpec make_ops() {

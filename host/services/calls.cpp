@@ -104,6 +104,11 @@ CallScope::~CallScope() {
   }
 }
 
+void report_garbage(Instance& instance, CallbackKind kind, cm_status status) noexcept {
+  instance.misbehaved("the callback " + std::string(callback_name(kind)) + " answered " + std::to_string(status) +
+                      ", which is no status of the ABI; it counts as a failure");
+}
+
 void count_call_error(Instance& instance, CallbackKind kind) noexcept {
   instance.stats(kind).errors.fetch_add(1, std::memory_order_relaxed);
 }

@@ -160,6 +160,8 @@ class CallScope {
 
 // Counts a failed call; see CallStats::errors.
 void count_call_error(Instance& instance, CallbackKind kind) noexcept;
+// A status that is none of the ABI: counted, and reported as misbehaviour.
+void report_garbage(Instance& instance, CallbackKind kind, cm_status status) noexcept;
 
 // Calls `function` as the callback `kind` of the instance, on its loop (jobs: on a worker). Catches nothing: the ABI is
 // noexcept, and a plugin that throws ends the process with a line that names it.
@@ -171,6 +173,9 @@ auto enter(Instance& instance, CallbackKind kind, F&& function) noexcept {
     const cm_status status = function();
     if (status != CM_OK && status != CM_DEFER) {
       count_call_error(instance, kind);
+      if (status > CM_DEFER) [[unlikely]] {
+        report_garbage(instance, kind, status);
+      }
     }
     return status;
   } else {

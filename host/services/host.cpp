@@ -272,6 +272,7 @@ Status Host::do_start() {
   for (const config::Problem& warning : config_.warnings) {
     services_.log.host(LogLevel::kWarn, warning.line());
   }
+  apply_log_limit(config_.log);
   for (const HandedSocket& socket : options_.inherited) {
     if (Status adopted = services_.listening_sockets.adopt(socket); !adopted) {
       services_.log.host(LogLevel::kWarn, adopted.error().message);
@@ -451,6 +452,7 @@ std::vector<InstanceStatus> Host::instances() const {
     const Instance& instance = unit->instance();
     InstanceStatus status{instance.name(),     instance.plugin_id(),          instance.state(),
                           instance.degraded(), instance.misbehaviour_count(), std::nullopt};
+    status.misbehaving = instance.misbehaving();
     if (unit->isolated() != nullptr) {
       status.isolation = unit->isolated()->status();
       status.degraded = status.degraded || !status.isolation->healthy();

@@ -75,6 +75,7 @@ struct InstanceStatus {
   bool degraded = false;
   std::uint64_t misbehaviour = 0;
   std::optional<isolation::IsolationStatus> isolation;  // of an instance in a process of its own
+  bool misbehaving = false;                             // see Instance::misbehaving
 };
 
 // One running configuration. Steps happen on a control thread of its own; every function here is [any] unless it says

@@ -179,7 +179,8 @@ std::string Host::readiness_json() const {
     json += first ? "" : ",";
     first = false;
     json += "{\"name\":" + json_text(instance.name) + ",\"plugin\":" + json_text(instance.plugin_id) + ",\"state\":\"" +
-            state_name(instance.state) + "\",\"degraded\":" + (instance.degraded ? "true" : "false") + "}";
+            state_name(instance.state) + "\",\"degraded\":" + (instance.degraded ? "true" : "false") +
+            ",\"misbehaving\":" + (instance.misbehaving ? "true" : "false") + "}";
   }
   return json + "]}\n";
 }

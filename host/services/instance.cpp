@@ -168,14 +168,45 @@ bool Instance::enter_gate() noexcept {
 }
 
 void Instance::log(LogLevel level, std::string_view message, std::span<const LogField> fields) const {
-  if (level >= log_level()) {
+  if (level < log_level()) {
+    return;
+  }
+  const std::uint32_t lines_per_second = services_.log_lines_per_second.load(std::memory_order_relaxed);
+  if (log_limiter_.admit(net::Loop::now_ns(), lines_per_second)) {
+    tell_dropped_lines();
     services_.log.write(level, name(), message, fields);
+  }
+}
+
+void Instance::tell_dropped_lines() const {
+  if (const std::uint64_t dropped = log_limiter_.take_untold(); dropped != 0) {
+    services_.log.write(LogLevel::kWarn, name(),
+                        "dropped " + std::to_string(dropped) +
+                            " lines of this instance, which writes more than [log] lines_per_second");
   }
 }
 
 void Instance::misbehaved(std::string_view what) noexcept {
   misbehaviour_.fetch_add(1, std::memory_order_relaxed);
-  services_.log.write(LogLevel::kPluginMisbehaving, name(), what);
+  const std::int64_t now_ns = net::Loop::now_ns();
+  misbehaved_at_ns_.store(now_ns, std::memory_order_relaxed);
+  if (misbehaviour_limiter_.admit(now_ns, kMisbehaviourLinesPerSecond)) {
+    services_.log.write(LogLevel::kPluginMisbehaving, name(), what);
+  }
+}
+
+void Instance::accuse_host(std::string_view what, std::span<const LogField> fields) noexcept {
+  host_misbehaviour_.fetch_add(1, std::memory_order_relaxed);
+  const std::int64_t now_ns = net::Loop::now_ns();
+  misbehaved_at_ns_.store(now_ns, std::memory_order_relaxed);
+  if (misbehaviour_limiter_.admit(now_ns, kMisbehaviourLinesPerSecond)) {
+    services_.log.write(LogLevel::kHostMisbehaving, name(), what, fields);
+  }
+}
+
+bool Instance::misbehaving() const noexcept {
+  const std::int64_t at_ns = misbehaved_at_ns_.load(std::memory_order_relaxed);
+  return at_ns != 0 && net::Loop::now_ns() - at_ns < kMisbehavingMs * 1'000'000;
 }
 
 void Instance::set_error(std::string_view text) {

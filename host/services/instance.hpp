@@ -15,6 +15,7 @@
 #include "host/services/calls.hpp"
 #include "host/services/handle_table.hpp"
 #include "host/services/log.hpp"
+#include "host/services/log_limiter.hpp"
 #include "host/services/loop_thread.hpp"
 #include "host/services/metrics.hpp"
 
@@ -33,6 +34,13 @@ struct Services;
 
 // Instances ever created by this process; each keeps a small shell until the process ends (see InstanceDirectory).
 inline constexpr std::uint32_t kInstancesMax = 65'536;
+
+// How long an instance is marked after it misbehaved.
+inline constexpr std::int64_t kMisbehavingMs = 60'000;
+// Lines of one instance about its own misbehaviour; the counter shows the rest.
+inline constexpr std::uint32_t kMisbehaviourLinesPerSecond = 10;
+// How many seconds' worth of lines may come at once.
+inline constexpr std::int64_t kLogBurstSeconds = 2;
 
 // The tables of the host, in the order of the headers.
 enum class HostTable : std::uint32_t {
@@ -143,8 +151,18 @@ class Instance {
   void set_log_level(LogLevel level) noexcept { log_level_.store(level, std::memory_order_relaxed); }
   // A line in the name of the instance, if its level allows.
   void log(LogLevel level, std::string_view message, std::span<const LogField> fields = {}) const;
-  // The contract was broken by this instance: logged as plugin-misbehaving and counted.
+  // The contract was broken by this instance: logged as plugin-misbehaving, counted, and the instance is marked for
+  // kMisbehavingMs.
   void misbehaved(std::string_view what) noexcept;
+  // The instance says that the host broke the contract: logged as host-misbehaving, counted, and marked likewise.
+  void accuse_host(std::string_view what, std::span<const LogField> fields) noexcept;
+  std::uint64_t host_misbehaviour_count() const noexcept { return host_misbehaviour_.load(std::memory_order_relaxed); }
+  // Misbehaviour in either direction was seen within kMisbehavingMs. Shown, but no reason to take no work.
+  bool misbehaving() const noexcept;
+  // Lines that were left out, because the instance wrote more than [log] lines_per_second.
+  std::uint64_t log_lines_dropped() const noexcept { return log_limiter_.dropped() + misbehaviour_limiter_.dropped(); }
+  // Writes how many lines were left out since the last time. [control]
+  void tell_dropped_lines() const;
   std::uint64_t misbehaviour_count() const noexcept { return misbehaviour_.load(std::memory_order_relaxed); }
 
   // The text behind the status that the running callback will return. A later text replaces an earlier one.
@@ -205,6 +223,10 @@ class Instance {
   std::atomic<bool> ending_{false};
   std::atomic<LogLevel> log_level_;
   std::atomic<std::uint64_t> misbehaviour_{0};
+  std::atomic<std::uint64_t> host_misbehaviour_{0};
+  std::atomic<std::int64_t> misbehaved_at_ns_{0};  // 0: never
+  mutable LogLimiter log_limiter_{kLogBurstSeconds};
+  LogLimiter misbehaviour_limiter_{kLogBurstSeconds};
   std::atomic<std::uint32_t> refused_tables_{0};
   std::mutex error_mutex_;
   std::string error_;                      // guarded by error_mutex_

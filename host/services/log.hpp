@@ -36,6 +36,8 @@ struct LogField {
   std::string_view value;
 };
 
+// Lines that one instance may write when [log] says nothing else.
+inline constexpr std::uint32_t kLogLinesPerSecond = 1000;
 // Lines that wait for the writer. More are dropped and counted: a slow terminal must not hold up a loop.
 inline constexpr std::size_t kLogLinesWaitingMax = 8192;
 // A longer message or field value is cut there and marked with "...".

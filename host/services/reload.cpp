@@ -293,7 +293,14 @@ std::string Host::restart_former(const std::vector<std::string>& names) {
   return failed;
 }
 
+void Host::apply_log_limit(const config::LogSettings& log) {
+  if (const auto lines = log.options.get_int("lines_per_second")) {
+    services_.log_lines_per_second.store(static_cast<std::uint32_t>(*lines), std::memory_order_relaxed);
+  }
+}
+
 void Host::apply_log(const config::LogSettings& log) {
+  apply_log_limit(log);
   services_.log.set_level(static_cast<LogLevel>(log.level_of("host")));
   services_.log.set_format(static_cast<LogFormat>(log.format));
   for (const auto& unit : units_) {

@@ -50,6 +50,8 @@ struct Services {
   ExtensionRegistry registry;
   WorkerPool workers;
   std::shared_ptr<ProcessSpawner> spawner = std::make_shared<ProcessSpawner>();
+  // Of one instance; 0: no limit. From [log] lines_per_second.
+  std::atomic<std::uint32_t> log_lines_per_second{kLogLinesPerSecond};
   // A request that its plugin does not answer for so long gets 503. Changed by tests only, before any request.
   std::uint64_t unanswered_request_ms = kUnansweredRequestMs;
 };

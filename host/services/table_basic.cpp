@@ -77,6 +77,14 @@ void log_write(cm_handle self, uint32_t level, cm_text_pview message, const cm_l
   for (std::size_t i = 0; i < count; ++i) {
     views[i] = LogField{text_of(fields[i].key), text_of(fields[i].value)};
   }
+  if (known_level == CM_LOG_HOST_MISBEHAVING) {
+    admission.instance->accuse_host(text_of(message), {views.data(), count});
+    return;
+  }
+  if (known_level == CM_LOG_PLUGIN_MISBEHAVING) {
+    admission.instance->misbehaved(text_of(message));
+    return;
+  }
   admission.instance->log(static_cast<LogLevel>(known_level), text_of(message), {views.data(), count});
 }
 

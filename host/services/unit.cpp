@@ -55,6 +55,9 @@ Unit::Unit(config::InstanceConfig config, config::LogLevel log_level, Services& 
     throw std::runtime_error("this process has made " + std::to_string(cm::host::kInstancesMax) +
                              " instances, which is the limit; start it again");
   }
+  if (config_.isolation.process) {
+    isolated_ = make_isolated(config_, log_level, *instance_);
+  }
 }
 
 Unit::~Unit() {
@@ -321,6 +324,7 @@ void Unit::destroy() {
 }
 
 void Unit::report_left_behind(std::uint32_t queues_left) {
+  instance_->tell_dropped_lines();
   std::string text;
   const auto add = [&text](std::uint32_t count, const char* what) {
     if (count != 0) {
@@ -356,7 +360,10 @@ bool Unit::can_reload() const noexcept {
 
 Status Unit::reload_prepare(const config::ValidatedOptions& options) {
   if (isolated_ != nullptr) {
-    return isolated_->can_reload();
+    const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs);
+    Status prepared = isolated_->reload_prepare(options, deadline);
+    return prepared ? prepared
+                    : refused_options(static_cast<cm_status>(prepared.error().code), prepared.error().message);
   }
   cm_status status = CM_OK;
   loop_thread_.run_sync([this, &options, &status] {
@@ -365,12 +372,6 @@ Status Unit::reload_prepare(const config::ValidatedOptions& options) {
                    [this] { return instance_->plugin_table->reload_prepare(instance_->plugin_object); });
   });
   const std::string text = instance_->take_error();
-  if (isolated_ != nullptr) {
-    const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs);
-    Status prepared = isolated_->reload_prepare(options, deadline);
-    return prepared ? prepared
-                    : refused_options(static_cast<cm_status>(prepared.error().code), prepared.error().message);
-  }
   return status == CM_OK ? Status() : refused_options(status, text);
 }
 

@@ -61,14 +61,14 @@ class Unit {
   Status reload_prepare(const config::ValidatedOptions& options);
   void reload_finish(bool commit);
 
+  // The plugin's process, of an instance with isolation = "process"; otherwise null.
+  isolation::IsolatedPlugin* isolated() const noexcept { return isolated_.get(); }
+
   // Tells this instance, on its loop, that its references to `provider` end now.
   void tell_going_away(const Instance& provider);
 
  private:
   Status fail(const char* step, cm_status status, const std::string& text);
-  // The plugin's process, of an instance with isolation = "process"; otherwise null.
-  isolation::IsolatedPlugin* isolated() const noexcept { return isolated_.get(); }
-
   Status check_table() const;
   cm_status call_create(const cm_host* host);
   void publish_extensions();

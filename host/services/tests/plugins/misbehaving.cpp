@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #pragma GCC diagnostic push
@@ -14,9 +15,10 @@ CM_PLUGIN_MANIFEST(
     "{\"id\":\"org.claudemesh.test.misbehaving\",\"name\":\"test_misbehaving\",\"version\":\"1.0.0\","
     "\"abi\":{\"min\":\"1.0\",\"built\":\"1.0\"},\"platform\":\"linux-x86_64\","
     "\"requires\":[\"cm.config/1\",\"cm.timer/1\",\"cm.worker/1\",\"cm.events/1\",\"cm.buffer/1\",\"cm.loop/1\","
-    "\"cm.random/1\"],"
+    "\"cm.random/1\",\"cm.log/1\"],"
     "\"options\":["
     "{\"name\":\"mode\",\"type\":\"choice\",\"default\":\"none\",\"choices\":[\"none\",\"block\",\"leak\",\"throw\","
+    "\"segfault\",\"spin\",\"flood\",\"garbage_status\",\"accuse\","
     "\"wrong_thread\",\"crash\",\"fail_configure\",\"fail_start\",\"never_start\",\"never_drain\"],"
     "\"doc\":\"What it does wrong.\"},"
     "{\"name\":\"after\",\"type\":\"plugin\",\"default\":\"\",\"doc\":\"Starts after that instance.\"},"
@@ -52,6 +54,28 @@ void fail_on_purpose() {
 // What a C++ plugin without the SDK may do: the exception meets a noexcept function and ends the process.
 void escape(void*) noexcept {
   fail_on_purpose();
+}
+
+void spin(void*) noexcept {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(1200);
+  while (std::chrono::steady_clock::now() < until) {
+  }
+}
+
+void segfault(void*) noexcept {
+  volatile int* nowhere = nullptr;
+  *nowhere = 1;
+}
+
+constexpr int kFloodLines = 100'000;
+
+void flood(void* user) noexcept {
+  auto* self = static_cast<Misbehaving*>(user);
+  const auto* log = self->table<cm_log_v1>(CM_LOG_ID);
+  for (int i = 0; i < kFloodLines; ++i) {
+    log->write(self->host->self, CM_LOG_ERROR, pview("the same line again"), nullptr, 0);
+  }
+  journal_write(&self->steps, "flooded");
 }
 
 void crash(void*) noexcept {
@@ -106,6 +130,17 @@ cm_status start(cm_instance* instance, cm_handle) noexcept {
     timers->start(self->host->self, 0, 0, escape, self, &timer);
   } else if (self->mode == "crash") {
     timers->start(self->host->self, 0, 0, crash, self, &timer);
+  } else if (self->mode == "spin") {
+    timers->start(self->host->self, 0, 0, spin, self, &timer);
+  } else if (self->mode == "segfault") {
+    timers->start(self->host->self, 0, 0, segfault, self, &timer);
+  } else if (self->mode == "flood") {
+    timers->start(self->host->self, 0, 0, flood, self, &timer);
+  } else if (self->mode == "accuse") {
+    self->table<cm_log_v1>(CM_LOG_ID)->write(self->host->self, CM_LOG_HOST_MISBEHAVING,
+                                             pview("the host called me on a wrong thread"), nullptr, 0);
+  } else if (self->mode == "garbage_status") {
+    return 4711;
   } else if (self->mode == "leak") {
     leak(*self);
   } else if (self->mode == "wrong_thread") {
@@ -138,6 +173,11 @@ constexpr cm_instance_table_v1 kTable = {
     sizeof(cm_instance_table_v1), 0, configure, start, drain, stop, destroy, nullptr, nullptr, nullptr};
 
 cm_status create(const cm_host* host, cm_instance** out_instance, const cm_instance_table_v1** out_table) noexcept {
+  const auto* config = static_cast<const cm_config_v1*>(host->get(host->self, CM_CONFIG_ID));
+  const cm_text_hview name = config->instance_name(host->self);
+  if (std::string_view(name.data, name.size) == "garbage_create") {
+    return CM_OK;  // and gives nothing
+  }
   *out_instance = reinterpret_cast<cm_instance*>(new Misbehaving(host));
   *out_table = &kTable;
   return CM_OK;
