@@ -8,6 +8,7 @@
 #include "host/isolation/runner/runner.hpp"
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
+#include "host/services/list_running.hpp"
 #ifdef CM_HAVE_CLI
 #include "cli/verbs.hpp"
 #endif
@@ -42,6 +43,9 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   add_run(app, exit_code);
   cm::loader::VerbContext verbs{std::cout, std::cerr, cm::config::Environment::of_process(), {}};
+  verbs.list_running = [](const std::string& address, bool json) {
+    return cm::host::list_running(address, json, std::cout, std::cerr);
+  };
   cm::loader::add_host_verbs(app, verbs, exit_code);
 #ifdef CM_HAVE_CLI
   cm::cli::add_verbs(app, exit_code);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct VerbContext {
   std::ostream& err;
   config::Environment environment;
   CatalogOptions catalog;
+  // Prints the instances of the running host at an address; `plugin list --running`. Null: not offered.
+  std::function<int(const std::string& address, bool json)> list_running = nullptr;
 };
 
 struct CheckArguments {

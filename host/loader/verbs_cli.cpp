@@ -26,7 +26,15 @@ void add_list(CLI::App& app, VerbContext& context, int& exit_code) {
   CLI::App* verb = app.add_subcommand("list", "List all plugins that can be found");
   add_plugin_path(*verb, arguments->plugin_path);
   verb->add_flag("--json", arguments->json, "Answer as JSON");
-  verb->callback([arguments, &context, &exit_code] { exit_code = verb_plugin_list(*arguments, context); });
+  const auto running = std::make_shared<std::string>();
+  if (context.list_running) {
+    verb->add_option("--running", *running, "Instead: the instances of the host whose [ops] listen is this")
+        ->type_name("ADDRESS");
+  }
+  verb->callback([arguments, running, &context, &exit_code] {
+    exit_code =
+        running->empty() ? verb_plugin_list(*arguments, context) : context.list_running(*running, arguments->json);
+  });
 }
 
 void add_inspect(CLI::App& app, VerbContext& context, int& exit_code) {
