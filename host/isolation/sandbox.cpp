@@ -189,6 +189,11 @@ int allow(scmp_filter_ctx filter, const char* name) {
   return number == __NR_SCMP_ERROR ? 0 : seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
 }
 
+// Allowed when one argument compares so.
+int allow_if(scmp_filter_ctx filter, int number, const scmp_arg_cmp& condition) {
+  return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &condition);
+}
+
 int add_rules(scmp_filter_ctx filter, bool network) {
   int error = 0;
   for (const char* name : kAllowed) {
@@ -201,18 +206,13 @@ int add_rules(scmp_filter_ctx filter, bool network) {
   }
   // Threads yes, processes no. clone3 hides its flags in memory, so it answers "no such call" and libc falls back.
   constexpr scmp_datum_t kThread = CLONE_THREAD | CLONE_VM;
-  error = error != 0 ? error
-                     : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                                        SCMP_A0(SCMP_CMP_MASKED_EQ, kThread, kThread));
+  error = error != 0 ? error : allow_if(filter, SCMP_SYS(clone), {0, SCMP_CMP_MASKED_EQ, kThread, kThread});
   error = error != 0 ? error : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   // abort() raises a signal in the own process; others are out of reach.
-  error = error != 0 ? error
-                     : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
-                                        SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(::getpid())));
-  // One's own limits may be read, not changed.
-  error = error != 0
-              ? error
-              : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, scmp_datum_t{0}));
+  error =
+      error != 0 ? error : allow_if(filter, SCMP_SYS(kill), {0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(::getpid()), 0});
+  // One's own limits may be read, not changed: the pointer to new ones must be null.
+  error = error != 0 ? error : allow_if(filter, SCMP_SYS(prlimit64), {2, SCMP_CMP_EQ, 0, 0});
   return error;
 }
 

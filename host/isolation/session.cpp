@@ -55,7 +55,7 @@ void Session::handle_frames() {
   const std::int64_t now_ns = net::Loop::now_ns();
   if (now_ns - window_began_ns_ >= kWindowNs) {
     window_began_ns_ = now_ns;
-    window_frames_ = 0;
+    window_busy_ns_ = 0;
     window_bytes_ = 0;
   }
   Frame frame;
@@ -68,14 +68,14 @@ void Session::handle_frames() {
       garbage(channel_->problem());
       return;
     }
-    ++window_frames_;
     window_bytes_ += frame.body.size();
     for (const std::string& payload : frame.payloads) {
       window_bytes_ += payload.size();
     }
     handlers_.on_frame(frame);
   }
-  if (window_frames_ > kFramesPerWindowMax || window_bytes_ > kBytesPerWindowMax) {
+  window_busy_ns_ += net::Loop::now_ns() - now_ns;
+  if (window_busy_ns_ > kBusyNsPerWindowMax || window_bytes_ > kBytesPerWindowMax) {
     throttle();
   }
 }

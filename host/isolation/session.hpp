@@ -16,7 +16,7 @@ inline constexpr std::size_t kOutboundBytesMax = 48u << 20;  // waiting for the 
 inline constexpr std::size_t kOutboundBytesHigh = 4u << 20;  // above: what can be refused is refused
 // A flood is read at this pace at most, so that the loop has time for its other instances.
 inline constexpr std::int64_t kWindowNs = 10'000'000;
-inline constexpr std::uint32_t kFramesPerWindowMax = 4096;
+inline constexpr std::int64_t kBusyNsPerWindowMax = 5'000'000;  // spent on what one child sent
 inline constexpr std::uint64_t kBytesPerWindowMax = 16u << 20;
 
 // Reads frames on the instance's loop by a watch on the socket; writes are gathered and leave at the end of the turn.
@@ -89,7 +89,7 @@ class Session {
   bool broken_ = false;
   std::string broken_reason_;  // not yet told
   std::int64_t window_began_ns_ = 0;
-  std::uint32_t window_frames_ = 0;
+  std::int64_t window_busy_ns_ = 0;
   std::uint64_t window_bytes_ = 0;
 };
 

@@ -132,8 +132,8 @@ class Rogue final : public cm::PluginInstance {
         host().log(cm::LogLevel::kInfo, "a line of the flood");
       }
     } else if (what == "flood-frames") {
-      for (int i = 0; i < 200'000; ++i) {
-        host().events_table()->publish(host().self(), cm::to_pview("rogue.flood"), cm::to_pview("{}"));
+      for (int i = 0; i < 400'000; ++i) {
+        host().events_table()->publish(host().self(), cm::to_pview("plugin.flood"), cm::to_pview("{}"));
       }
     } else if (what.starts_with("try ")) {
       attempt(what.substr(4));
