@@ -69,6 +69,35 @@ TEST_F(MisbehaviourTest, OthersKeepTheirLatencyWhileOneBlocksItsOwnLoop) {
   EXPECT_LE(beside_us, 2 * std::max<std::int64_t>(alone_us, 1000));
 }
 
+// Rule 12: the C++ layer catches everything; the instance goes on, and everybody can see what happened.
+TEST_F(MisbehaviourTest, AnExceptionOfTheCppLayerStopsAtTheBoundary) {
+  for (const std::string where : {"timer", "post", "job", "http_request", "drain", "stop"}) {
+    SCOPED_TRACE(where);
+    const std::string listen = "listen = \"unix:" + (folder_ / (where + ".sock")).string() + "\"\n";
+    start_host(instance(where, "test_thrower", "where = \"" + where + "\"\n" + listen));
+    // A request that its handler did not answer is answered by the host.
+    host_->services().unanswered_request_ms = where == "http_request" ? 1 : kUnansweredRequestMs;
+    EXPECT_EQ(request(url("/", where)).status, where == "http_request" ? 503 : 200);
+    if (where == "drain" || where == "stop") {
+      stop_host();
+    }
+    EXPECT_TRUE(log_->wait_for("plugin-misbehaving [" + where + "]",
+                               "an exception left the callback " + where + ": thrown on purpose in " + where));
+    host_.reset();
+  }
+}
+
+TEST_F(MisbehaviourTest, AnExceptionInTheStartIsAFailedStart) {
+  for (const std::string where : {"configure", "start"}) {
+    Host& host = make_host(instance("thrower", "test_thrower", "where = \"" + where + "\"\n"));
+    const Status started = host.start();
+    ASSERT_FALSE(started.ok());
+    EXPECT_THAT(started.error().message, HasSubstr("instance \"thrower\": " + where + " failed (internal)"));
+    host.join();
+    host_.reset();
+  }
+}
+
 TEST_F(MisbehaviourTest, AFloodOfLinesIsCutCountedAndTold) {
   start_host("[log]\nlines_per_second = 10\n" + instance("chatty", "test_misbehaving", "mode = \"flood\"\n") + echo());
   const auto flooded = [this] {
