@@ -35,6 +35,12 @@ extern "C" {
 #define CM_ABI_VERSION_1_0 UINT32_C(0x00010000)
 #define CM_ABI_VERSION_CURRENT CM_ABI_VERSION_1_0
 
+/* The version that a plugin is written for. Functions of a later one are hidden, so that calling them is an error of the
+ * compiler and not of a user's host. Define it before the first include to target an older version. */
+#ifndef CM_TARGET_ABI
+#define CM_TARGET_ABI CM_ABI_VERSION_CURRENT
+#endif
+
 /* The answer of every fallible function. Text for a person goes through `set_error` of cm_host. Out parameters are
  * untouched unless the status is CM_OK. */
 typedef uint32_t cm_status;

@@ -127,12 +127,33 @@ class HostApi {
     log_->write(self(), static_cast<std::uint32_t>(level), to_pview(message), views.data(), views.size());
   }
 
+  // Runs `call` and stops at the boundary what it throws: the exception is logged as plugin-misbehaving with the name
+  // of the callback, the host counts it, and false is returned. Without cm.log/1 nobody would learn of it, so the
+  // process ends then, naming the plugin. [any]
+  template <typename Call>
+  bool guarded(std::string_view callback, Call&& call) const noexcept {
+    if (log_ == nullptr) {
+      call();
+      return true;
+    }
+    try {
+      call();
+      return true;
+    } catch (const std::exception& exception) {
+      report_exception(callback, exception.what());
+    } catch (...) {
+      report_exception(callback, "not a std::exception");
+    }
+    return false;
+  }
+
   // --- loop ----------------------------------------------------------------------------------------------------
   // Runs `function` on this instance's loop. Dropped (and destroyed) without a call if the instance is gone. [any]
   void post(std::function<void()> function) const { post_to(self(), std::move(function)); }
   // The same on the loop of another instance. [any]
   void post_to(cm_handle instance, std::function<void()> function) const {
-    auto owned = std::make_unique<std::function<void()>>(std::move(function));
+    auto owned =
+        std::make_unique<std::function<void()>>([this, inner = std::move(function)] { guarded("post", inner); });
     const cm_status status = loop_->post(self(), instance, &HostApi::run_posted, &HostApi::drop_posted, owned.get());
     if (status == CM_OK) {
       static_cast<void>(owned.release());
@@ -214,6 +235,12 @@ class HostApi {
   const cm_buffer_v1* buffer_table() const noexcept { return buffer_; }
 
  private:
+  void report_exception(std::string_view callback, std::string_view what) const noexcept {
+    const std::string text =
+        "an exception left the callback " + std::string(callback) + ": " + std::string(what.substr(0, 1000));
+    log_->write(self(), CM_LOG_PLUGIN_MISBEHAVING, to_pview(text), nullptr, 0);
+    set_error(text);  // for a step that fails by it
+  }
   static void run_posted(void* user) noexcept {
     const std::unique_ptr<std::function<void()>> function(static_cast<std::function<void()>*>(user));
     (*function)();
@@ -291,7 +318,7 @@ class Timer {
       timer->handle_ = CM_NO_HANDLE;
     }
     if (function) {
-      (*function)();
+      timer->host_->guarded("timer", *function);
     }
   }
 
@@ -323,8 +350,8 @@ inline Status run_on_worker(const HostApi& host, cm_handle queue, std::function<
       host.self(), queue,
       [](void* user) noexcept {
         std::unique_ptr<Job> owned(static_cast<Job*>(user));
-        owned->work();
-        if (owned->done) {
+        const bool worked = owned->host->guarded("job", owned->work);
+        if (worked && owned->done) {
           const HostApi* api = owned->host;
           api->post(std::move(owned->done));
         }

@@ -173,7 +173,9 @@ class HttpListener {
   }
   static void dispatch(void* user, cm_handle request, const cm_http_request_info* info) noexcept {
     auto* route = static_cast<Route*>(user);
-    route->handler(HttpRequest(route->listener->host_, route->listener->table_, request, info));
+    const HttpListener* listener = route->listener;
+    listener->host_->guarded("http_request",
+                             [&] { route->handler(HttpRequest(listener->host_, listener->table_, request, info)); });
   }
 
   const HostApi* host_ = nullptr;

@@ -102,29 +102,44 @@ cm_status run_step(PluginInstance* instance, cm_handle ticket, Step&& step) {
 
 inline cm_status instance_start(cm_instance* raw, cm_handle ticket) noexcept {
   PluginInstance* instance = as_instance(raw);
-  return run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
+  cm_status status = CM_INTERNAL;
+  instance->host().guarded("start", [&] {
+    status = run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
+  });
+  return status;
 }
 inline cm_status instance_drain(cm_instance* raw, cm_handle ticket, std::uint64_t deadline_ms) noexcept {
   PluginInstance* instance = as_instance(raw);
-  return run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
-    instance->drain(deadline_ms, std::move(done));
+  cm_status status = CM_INTERNAL;
+  instance->host().guarded("drain", [&] {
+    status = run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
+      instance->drain(deadline_ms, std::move(done));
+    });
   });
+  return status;
 }
 inline void instance_stop(cm_instance* raw) noexcept {
-  as_instance(raw)->stop();
+  PluginInstance* instance = as_instance(raw);
+  instance->host().guarded("stop", [instance] { instance->stop(); });
 }
 inline void instance_destroy(cm_instance* raw) noexcept {
   delete as_instance(raw);
 }
 inline const void* instance_extension(cm_instance* raw, const char* id) noexcept {
-  return as_instance(raw)->extension(id);
+  PluginInstance* instance = as_instance(raw);
+  const void* table = nullptr;
+  instance->host().guarded("get_extension", [&] { table = instance->extension(id); });
+  return table;
 }
 inline cm_status instance_reload_prepare(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
-  return report(instance, instance->reload_prepare());
+  cm_status status = CM_INTERNAL;
+  instance->host().guarded("reload_prepare", [&] { status = report(instance, instance->reload_prepare()); });
+  return status;
 }
 inline void instance_reload_finish(cm_instance* raw, bool commit) noexcept {
-  as_instance(raw)->reload_finish(commit);
+  PluginInstance* instance = as_instance(raw);
+  instance->host().guarded("reload_finish", [&] { instance->reload_finish(commit); });
 }
 
 inline constexpr cm_instance_table_v1 kInstanceTable = {sizeof(cm_instance_table_v1),

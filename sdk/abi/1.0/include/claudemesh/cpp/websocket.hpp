@@ -109,31 +109,33 @@ class WebSocket {
   }
 
   static WebSocketOwner* owner_of(void* user) noexcept { return static_cast<WebSocket*>(user)->owner_; }
+  static const HostApi* host_of(void* user) noexcept { return static_cast<WebSocket*>(user)->host_; }
   static void opened(void* user, cm_handle) noexcept {
     if (WebSocketOwner* owner = owner_of(user)) {
-      owner->on_opened();
+      host_of(user)->guarded("websocket_opened", [&] { owner->on_opened(); });
     }
   }
   static void messages(void* user, cm_handle, const cm_websocket_message* messages, std::uint64_t count) noexcept {
     if (WebSocketOwner* owner = owner_of(user)) {
-      owner->on_messages({messages, count});
+      host_of(user)->guarded("websocket_messages", [&] { owner->on_messages({messages, count}); });
     }
   }
   static void pong(void* user, cm_handle) noexcept {
     if (WebSocketOwner* owner = owner_of(user)) {
-      owner->on_pong();
+      host_of(user)->guarded("websocket_pong", [&] { owner->on_pong(); });
     }
   }
   static void drained(void* user, cm_handle) noexcept {
     if (WebSocketOwner* owner = owner_of(user)) {
-      owner->on_drained();
+      host_of(user)->guarded("websocket_drained", [&] { owner->on_drained(); });
     }
   }
   static void closed(void* user, cm_handle, std::uint32_t code, cm_text_hview reason, bool clean) noexcept {
     auto* socket = static_cast<WebSocket*>(user);
     socket->handle_ = CM_NO_HANDLE;
     if (WebSocketOwner* owner = std::exchange(socket->owner_, nullptr)) {
-      owner->on_closed(code, to_view(reason), clean);
+      const HostApi* host = socket->host_;  // the owner may destroy the socket
+      host->guarded("websocket_closed", [&] { owner->on_closed(code, to_view(reason), clean); });
     }
   }
 
