@@ -35,8 +35,8 @@ extern "C" {
 #define CM_ABI_VERSION_1_0 UINT32_C(0x00010000)
 #define CM_ABI_VERSION_CURRENT CM_ABI_VERSION_1_0
 
-/* The version that a plugin is written for. Functions of a later one are hidden, so that calling them is an error of the
- * compiler and not of a user's host. Define it before the first include to target an older version. */
+/* The version that a plugin is written for. Functions of a later one are hidden, so that calling them is an error of
+ * the compiler and not of a user's host. Define it before the first include to target an older version. */
 #ifndef CM_TARGET_ABI
 #define CM_TARGET_ABI CM_ABI_VERSION_CURRENT
 #endif
