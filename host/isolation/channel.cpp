@@ -13,7 +13,7 @@ constexpr const char* kCallbackNames[] = {
     "none",      "load",  "create",     "configure",      "get_extension", "start",
     "drain",     "stop",  "destroy",    "reload_prepare", "reload_finish", "post",
     "timer",     "event", "going_away", "http_request",   "http_stream",   "http_result",
-    "websocket", "hook",  "transport",  "peer",
+    "websocket", "hook",  "transport",  "peer",           "bridge",
 };
 static_assert(std::size(kCallbackNames) == static_cast<std::size_t>(Callback::kCount));
 

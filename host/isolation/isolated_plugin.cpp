@@ -41,7 +41,7 @@ const char* phase_name(Phase phase) noexcept {
 }
 
 IsolatedPlugin::IsolatedPlugin(IsolatedPluginOptions options, std::unique_ptr<HostSide> host_side)
-    : options_(std::move(options)), host_side_(std::move(host_side)) {
+    : options_(std::move(options)), host_side_(std::move(host_side)), bridge_(*host_side_) {
   anchor_->plugin = this;
 }
 
@@ -245,7 +245,7 @@ const void* IsolatedPlugin::extension(std::string_view id) const {
   if (id == CM_TRANSPORT_ID && provides_transport_) {
     return transport_.table();
   }
-  return nullptr;
+  return id == CM_BRIDGE_ID && provides_bridge_ ? bridge_.table() : nullptr;
 }
 
 }  // namespace cm::isolation

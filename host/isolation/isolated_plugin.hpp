@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "host/config/host_config.hpp"
+#include "host/isolation/extensions/bridge_proxy.hpp"
 #include "host/isolation/extensions/hook_proxy.hpp"
 #include "host/isolation/extensions/transport_proxy.hpp"
 #include "host/isolation/forward.hpp"
@@ -102,6 +103,7 @@ class IsolatedPlugin {
   const void* extension(std::string_view id) const;
   HookProxy& hook() noexcept { return hook_; }
   TransportProxy& transport() noexcept { return transport_; }
+  BridgeProxy& bridge() noexcept { return bridge_; }
 
  private:
   struct Child;
@@ -161,8 +163,10 @@ class IsolatedPlugin {
   MetricMemory metrics_;
   HookProxy hook_;
   TransportProxy transport_;
+  BridgeProxy bridge_;
   bool provides_hook_ = false;
   bool provides_transport_ = false;
+  bool provides_bridge_ = false;
   IsolationCounters counters_;
 
   mutable std::mutex mutex_;

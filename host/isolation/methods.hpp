@@ -39,6 +39,9 @@ enum class Method : std::uint16_t {
   kLinkRequest,
   kPeerSent,
   kPeerEvent,
+  kBridgeMap,
+  kBridgeUnmap,
+  kBridgeDeliver,
 
   // --- child to host: life cycle ---
   kReady,     // library loaded: ABI version
@@ -54,6 +57,8 @@ enum class Method : std::uint16_t {
   kLinkInbound,
   kLinkSent,
   kLinkReply,
+  kBridgeState,
+  kBridgeCrossing,
   kMisbehaved,
   kHttpRespond,
   kSocketSend,
@@ -108,6 +113,7 @@ enum class Callback : std::uint32_t {
   kHook,
   kTransport,
   kPeer,
+  kBridge,
   kCount,
 };
 

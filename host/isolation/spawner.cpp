@@ -19,6 +19,8 @@
 #include <optional>
 #include <thread>
 
+#include "host/isolation/sandbox.hpp"
+
 namespace cm::isolation {
 
 namespace {
@@ -38,13 +40,12 @@ std::vector<std::string> runner_environment() {
       result.push_back(std::string(name) + "=" + value);
     }
   }
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  result.push_back("ASAN_OPTIONS=detect_leaks=0");  // the leak check would need ptrace, which the sandbox refuses
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-  result.push_back("ASAN_OPTIONS=detect_leaks=0");
-#endif
-#endif
+  if (!kLimitsAddressSpace) {
+    // Under a sanitizer: its leak check would need ptrace, and a signal is to end the child as it does otherwise.
+    result.push_back("ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0");
+    result.push_back("TSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigbus=0");
+    result.push_back("UBSAN_OPTIONS=handle_segv=0:handle_abort=0");
+  }
   return result;
 }
 
@@ -65,11 +66,11 @@ class FileActions {
     ::posix_spawn_file_actions_adddup2(&actions_, socket_fd, kRunnerSocketFd);
     ::posix_spawn_file_actions_adddup2(&actions_, memory_fd, kRunnerMemoryFd);
     ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    // A plugin's writes to standard error would be a way around the bounds of the log.
-    ::posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-#endif
+    // A plugin's writes to standard error would be a way around the bounds of the log; a sanitizer's report is wanted.
+    if (kLimitsAddressSpace) {
+      ::posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+      ::posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    }
     ::posix_spawn_file_actions_addclosefrom_np(&actions_, kRunnerMemoryFd + 1);
   }
   ~FileActions() { ::posix_spawn_file_actions_destroy(&actions_); }

@@ -189,7 +189,7 @@ void IsolatedPlugin::on_frame(Frame& frame) {
   }
   Child& child = *child_;
   if (!child.basic.handle(frame) && !child.http.handle(frame) && !child.sockets.handle(frame) &&
-      !child.registry.handle(frame) && !transport_.handle(frame)) {
+      !child.registry.handle(frame) && !transport_.handle(frame) && !bridge_.handle(frame, child.session)) {
     child.session.garbage("a frame that only the host may send");
   }
 }
@@ -205,6 +205,8 @@ void IsolatedPlugin::on_created(const Frame& frame) {
   const std::uint32_t timeout_ms = reader.u32();
   const bool transport = reader.boolean();
   const std::string_view transport_name = reader.text();
+  const bool bridge = reader.boolean();
+  const std::string_view network = reader.text();
   if (!reader.done() || phase_ != Phase::kConfiguring) {
     child_->session.garbage("facts about itself that cannot be read");
     return;
@@ -220,6 +222,8 @@ void IsolatedPlugin::on_created(const Frame& frame) {
     hook_.set_facts(kind, order, timeout_ms);
     provides_transport_ = transport;
     transport_.set_facts(transport_name);
+    provides_bridge_ = bridge;
+    bridge_.set_facts(network);
     const std::lock_guard lock(mutex_);
     can_reload_ = can_reload;
   }
@@ -261,6 +265,7 @@ void IsolatedPlugin::on_started(cm_status status, const std::string& text) {
     host_side_->set_degraded(false);
     hook_.attach(&child_->session);
     transport_.attach(&child_->session);
+    bridge_.attach(&child_->session);
   }
   if (step_ticket_ != CM_NO_HANDLE) {
     host_->complete(host_->self, std::exchange(step_ticket_, CM_NO_HANDLE), status, to_pview(text));
@@ -356,6 +361,7 @@ void IsolatedPlugin::child_gone(const ExitStatus* exit) {
     phase_ = phase_ == Phase::kStopping ? phase_ : Phase::kDown;  // others who are told now may ask back at once
     hook_.detach();
     transport_.detach();
+    bridge_.detach();
     child_->basic.release_all();
     child_->http.release_all();
     child_->sockets.release_all();

@@ -159,6 +159,9 @@ class Runner {
       } else if (extension != nullptr && id == CM_TRANSPORT_ID) {
         transport_ = static_cast<const cm_transport_v1*>(extension);
         serve_transport(object_, transport_);
+      } else if (extension != nullptr && id == CM_BRIDGE_ID) {
+        bridge_ = static_cast<const cm_bridge_v1*>(extension);
+        serve_bridge(object_, bridge_);
       }
     }
     return {};
@@ -180,6 +183,8 @@ class Runner {
       writer.u32(hook_ == nullptr ? 0 : hook_->timeout_ms);
       writer.boolean(transport_ != nullptr);
       writer.text(transport_ == nullptr ? std::string_view() : to_view(transport_->name(object_)));
+      writer.boolean(bridge_ != nullptr);
+      writer.text(bridge_ == nullptr ? std::string_view() : to_view(bridge_->network(object_)));
     });
     runtime_.flush();
   }
@@ -188,8 +193,8 @@ class Runner {
     if (handle_step(frame)) {
       return;
     }
-    static_cast<void>(hook_frame(frame) || transport_frame(frame) || http_frame(frame) || websocket_frame(frame) ||
-                      shared_frame(frame) || hook_result_frame(frame) || peer_frame(frame));
+    static_cast<void>(hook_frame(frame) || transport_frame(frame) || bridge_frame(frame) || http_frame(frame) ||
+                      websocket_frame(frame) || shared_frame(frame) || hook_result_frame(frame) || peer_frame(frame));
   }
 
   bool handle_step(OwnedFrame& frame) {
@@ -200,6 +205,7 @@ class Runner {
       case Method::kStart:
         begin(Callback::kStart, Step::kStart,
               [this](cm_handle ticket) { return table_->start == nullptr ? CM_OK : table_->start(object_, ticket); });
+        start_bridge();
         return true;
       case Method::kDrain: {
         const Frame view = std::move(frame).view();
@@ -281,6 +287,7 @@ class Runner {
   const cm_instance_table_v1* table_ = nullptr;
   const cm_hook_v1* hook_ = nullptr;
   const cm_transport_v1* transport_ = nullptr;
+  const cm_bridge_v1* bridge_ = nullptr;
 };
 
 }  // namespace

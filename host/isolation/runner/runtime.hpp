@@ -198,6 +198,7 @@ bool hook_frame(OwnedFrame& frame);
 bool transport_frame(OwnedFrame& frame);
 bool hook_result_frame(OwnedFrame& frame);
 bool peer_frame(OwnedFrame& frame);
+bool bridge_frame(OwnedFrame& frame);
 
 // When the metrics must be sent next, or 0; sends them when that has passed or `now` is true.
 std::int64_t metrics_due_ns() noexcept;

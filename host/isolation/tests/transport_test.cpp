@@ -73,5 +73,36 @@ TEST_F(IsolatedTransport, AResultForAMessageThatWasNeverGivenIsNotPassedOn) {
   EXPECT_THAT(get("/log"), Not(HasSubstr("made up")));
 }
 
+class IsolatedBridge : public IsolationFixture {};
+
+TEST_F(IsolatedBridge, DoesTheSameInBothTiersAndComesBackWithItsMappings) {
+  for (const bool isolated : {false, true}) {
+    start_host(plugin("bridge", "iso_bridge", isolated) + asker("bridge = \"bridge\"\n"));
+    const auto status_is = [this](const std::string& text) {
+      return eventually([&] { return get("/bridge") == text; });
+    };
+    const auto noted = [this](const std::string& text) {
+      return eventually([&] { return get("/log").find(text) != std::string::npos; });
+    };
+    EXPECT_TRUE(status_is("nowhere 2 nowhere:test 0 first")) << get("/bridge");
+    EXPECT_EQ(post("/map", "second"), "0");
+    EXPECT_TRUE(status_is("nowhere 2 nowhere:test 0 first second")) << get("/bridge");
+    EXPECT_EQ(post("/deliver", "second"), "0");
+    EXPECT_TRUE(noted("crossed 1 a text")) << get("/log");
+    EXPECT_TRUE(noted("observed 1")) << get("/log");
+    EXPECT_EQ(post("/deliver", "elsewhere"), "0");
+    EXPECT_TRUE(noted("crossed 3 ")) << get("/log");
+    EXPECT_TRUE(status_is("nowhere 2 nowhere:test 1 first second")) << get("/bridge");
+    if (isolated) {
+      EXPECT_EQ(post("/map", "not an id"), "1");
+      EXPECT_EQ(post("/deliver", "die"), "0");
+      EXPECT_TRUE(noted("crossed 8 ")) << get("/log");
+      EXPECT_TRUE(status_is("nowhere 2 nowhere:test 0 first second")) << get("/bridge");
+    }
+    stop_host();
+    host_.reset();
+  }
+}
+
 }  // namespace
 }  // namespace cm::host

@@ -1,4 +1,5 @@
 // Drives extensions of other plugins for the tests, over HTTP. Runs in process and out of process.
+#include <claudemesh/ext/bridge.h>
 #include <claudemesh/ext/hook.h>
 #include <claudemesh/ext/transport.h>
 #include <claudemesh/cpp/http.hpp>
@@ -34,6 +35,7 @@ class Asker final : public cm::PluginInstance {
     listener_.close();
     hook_ = {};
     transport_ = {};
+    bridge_ = {};
   }
 
  private:
@@ -57,6 +59,15 @@ class Asker final : public cm::PluginInstance {
         return transport.error();
       }
       transport_ = std::move(*transport);
+    }
+    if (const std::string name = option("bridge"); !name.empty()) {
+      auto bridge = cm::Extension<cm_bridge_v1>::acquire(host(), name, CM_BRIDGE_ID);
+      if (!bridge) {
+        return bridge.error();
+      }
+      bridge_ = std::move(*bridge);
+      cm_handle observer = CM_NO_HANDLE;
+      bridge_->observe(bridge_.instance(), &on_observed, this, &observer);
     }
     if (cm::Status open = listen(); !open.ok()) {
       return open;
@@ -88,6 +99,9 @@ class Asker final : public cm::PluginInstance {
     listener_.route("POST", "/open", [this](const cm::HttpRequest& request) { open(request); });
     listener_.route("POST", "/send", [this](const cm::HttpRequest& request) { send(request); });
     listener_.route("POST", "/request", [this](const cm::HttpRequest& request) { link_request(request); });
+    listener_.route("GET", "/bridge", [this](const cm::HttpRequest& request) { bridge_status(request); });
+    listener_.route("POST", "/map", [this](const cm::HttpRequest& request) { bridge_map(request); });
+    listener_.route("POST", "/deliver", [this](const cm::HttpRequest& request) { bridge_deliver(request); });
     listener_.route("GET", "/log", [this](const cm::HttpRequest& request) { request.respond(200, {}, link_log_); });
     return {};
   }
@@ -211,6 +225,50 @@ class Asker final : public cm::PluginInstance {
     }
   }
 
+  // --- a bridge ---
+
+  void bridge_status(const cm::HttpRequest& request) {
+    cm_bridge_status status = {};
+    status.size = sizeof(status);
+    bridge_->status(bridge_.instance(), &status);
+    std::string text = std::string(cm::to_view(bridge_->network(bridge_.instance()))) + " " +
+                       std::to_string(status.state) + " " + std::string(cm::to_view(status.mark)) + " " +
+                       std::to_string(status.to_mesh);
+    bridge_->mappings(
+        bridge_.instance(),
+        [](void* user, const cm_bridge_mapping* mapping) noexcept {
+          *static_cast<std::string*>(user) += " " + std::string(cm::to_view(mapping->id));
+        },
+        &text);
+    request.respond(200, {}, text);
+  }
+  void bridge_map(const cm::HttpRequest& request) {
+    const std::string id(request.body());
+    cm_bridge_mapping mapping = {};
+    mapping.size = sizeof(mapping);
+    mapping.directions = CM_BRIDGE_TO_MESH;
+    mapping.id = cm::to_pview(id);
+    mapping.remote = cm::to_pview(id);
+    mapping.target = cm::to_pview("*");
+    request.respond(200, {}, std::to_string(bridge_->map(bridge_.instance(), &mapping)));
+  }
+  void bridge_deliver(const cm::HttpRequest& request) {
+    const std::string channel(request.body());
+    cm_bridge_message message = {};
+    message.size = sizeof(message);
+    message.channel = cm::to_pview(channel);
+    message.message_id = cm::to_pview("m1");
+    message.text = cm::to_pview("a text");
+    request.respond(200, {}, std::to_string(bridge_->deliver_remote(bridge_.instance(), &message, &on_crossed, this)));
+  }
+  static void on_crossed(void* user, const cm_bridge_crossing* crossing) noexcept {
+    static_cast<Asker*>(user)->note("crossed " + std::to_string(crossing->outcome) + " " +
+                                    std::string(cm::to_view(crossing->text)));
+  }
+  static void on_observed(void* user, const cm_bridge_crossing* crossing) noexcept {
+    static_cast<Asker*>(user)->note("observed " + std::to_string(crossing->outcome));
+  }
+
   void note(std::string line) { link_log_ += std::move(line) + "\n"; }
   static void on_state(void* user, cm_handle, std::uint32_t state, cm_text_hview detail) noexcept {
     static_cast<Asker*>(user)->note("state " + std::to_string(state) + " " + std::string(cm::to_view(detail)));
@@ -242,6 +300,7 @@ class Asker final : public cm::PluginInstance {
   cm::HttpListener listener_;
   cm::Extension<cm_hook_v1> hook_;
   cm::Extension<cm_transport_v1> transport_;
+  cm::Extension<cm_bridge_v1> bridge_;
   cm_handle next_ticket_ = 1;
   std::map<cm_handle, Question> questions_;
   cm_handle events_ = CM_NO_HANDLE;
