@@ -9,6 +9,7 @@
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
 #include "host/services/list_running.hpp"
+#include "sdk/template/new_plugin.hpp"
 #ifdef CM_HAVE_CLI
 #include "cli/verbs.hpp"
 #endif
@@ -47,6 +48,7 @@ int main(int argc, char** argv) {
     return cm::host::list_running(address, json, std::cout, std::cerr);
   };
   cm::loader::add_host_verbs(app, verbs, exit_code);
+  cm::sdk::add_new_plugin_verb(app, std::cout, std::cerr, exit_code);
 #ifdef CM_HAVE_CLI
   cm::cli::add_verbs(app, exit_code);
 #endif

@@ -1,0 +1,2 @@
+set(sources src/{{name}}.c)
+set(libraries "")
