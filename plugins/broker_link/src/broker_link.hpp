@@ -18,6 +18,10 @@ class BrokerLink final : public PluginInstance {
  public:
   explicit BrokerLink(const cm_host* host) : PluginInstance(host) {}
 
+  std::vector<TableNeed> required_tables() const override {
+    return {need<cm_loop_v1>(CM_LOOP_ID),     need<cm_timer_v1>(CM_TIMER_ID),   need<cm_clock_v1>(CM_CLOCK_ID),
+            need<cm_random_v1>(CM_RANDOM_ID), need<cm_config_v1>(CM_CONFIG_ID), need<cm_websocket_v1>(CM_WEBSOCKET_ID)};
+  }
   Status configure() override;
   void start(Done started) override;
   void stop() override;

@@ -287,16 +287,16 @@ std::string Link::send_frame(const cm_outbound& message) const {
 }
 
 cm_status Link::send(const cm_outbound* messages, std::uint64_t count, std::uint64_t* out_taken) {
-  *out_taken = 0;
   if (phase_ != Phase::kOpen) {
     return CM_GONE;
   }
   const std::uint64_t deadline_ms = now_ms() + options_.ack_timeout_ms;
-  while (*out_taken < count && can_take()) {
-    const cm_outbound& message = messages[*out_taken];
+  std::uint64_t taken = 0;
+  while (taken < count && can_take()) {
+    const cm_outbound& message = messages[taken];
     const std::string_view id = to_view(message.client_message_id);
     const std::string frame = send_frame(message);
-    ++*out_taken;
+    ++taken;
     if (frame.size() > frame_limit()) {
       // Over the broker's limit the connection would be closed with 1009, again and again.
       results_.push_back(Result{CM_SEND_REJECTED,
@@ -323,7 +323,11 @@ cm_status Link::send(const cm_outbound* messages, std::uint64_t count, std::uint
     flush_timer_.start_ms(0, [this] { flush_results(); });
   }
   arm_deadlines();
-  return *out_taken == 0 && count != 0 ? CM_BUSY : CM_OK;
+  if (taken == 0 && count != 0) {
+    return CM_BUSY;
+  }
+  *out_taken = taken;
+  return CM_OK;
 }
 
 cm_status Link::acknowledge(std::string_view message_id, std::string_view client_message_id) {

@@ -45,6 +45,12 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
 
   ~Daemon() override { stop(); }  // an instance whose start failed is destroyed without a stop
 
+  std::vector<TableNeed> required_tables() const override {
+    return {need<cm_loop_v1>(CM_LOOP_ID),     need<cm_timer_v1>(CM_TIMER_ID),
+            need<cm_clock_v1>(CM_CLOCK_ID),   need<cm_random_v1>(CM_RANDOM_ID),
+            need<cm_config_v1>(CM_CONFIG_ID), need<cm_registry_v1>(CM_REGISTRY_ID),
+            need<cm_worker_v1>(CM_WORKER_ID), need<cm_http_server_v1>(CM_HTTP_SERVER_ID)};
+  }
   Status configure() override;
   void start(Done started) override;
   void drain(std::uint64_t deadline_ms, Done drained) override;

@@ -29,6 +29,10 @@ class StoragePlugin final : public PluginInstance {
   explicit StoragePlugin(const cm_host* host);
   ~StoragePlugin() override;
 
+  std::vector<TableNeed> required_tables() const override {
+    return {need<cm_loop_v1>(CM_LOOP_ID), need<cm_timer_v1>(CM_TIMER_ID), need<cm_clock_v1>(CM_CLOCK_ID),
+            need<cm_worker_v1>(CM_WORKER_ID), need<cm_config_v1>(CM_CONFIG_ID)};
+  }
   Status configure() override;
   void start(Done started) override;
   // Refuses new work (CM_GONE), finishes what was accepted, copies the log into the file. Late: kBusy.

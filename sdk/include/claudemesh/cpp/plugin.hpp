@@ -9,10 +9,15 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <claudemesh/cpp/host.hpp>
 
 namespace cm {
+
+namespace detail {
+struct Life;
+}
 
 // One configured use of the plugin. All functions are called on the instance's loop (claudemesh/plugin.h gives the life
 // cycle). configure may throw; its text becomes the error. Elsewhere an escaped exception ends the process.
@@ -23,6 +28,9 @@ class PluginInstance {
   PluginInstance(const PluginInstance&) = delete;
   PluginInstance& operator=(const PluginInstance&) = delete;
 
+  // The tables without which it cannot work. When the host does not give one of them, or an older host's is shorter,
+  // configure is refused in words instead of being called. So these can be used without a look; others may be null.
+  virtual std::vector<TableNeed> required_tables() const { return {}; }
   // Reads options, registers metrics. Nothing runs yet.
   virtual Status configure() = 0;
   // Begins to work. Either calls `started` before it returns, or later.
@@ -50,7 +58,9 @@ class PluginInstance {
   const HostApi& host() const noexcept { return host_; }
 
  private:
+  friend struct detail::Life;
   HostApi host_;
+  std::uint8_t steps_taken_ = 0;  // 1: configured, 2: started
 };
 
 namespace detail {
@@ -67,10 +77,49 @@ inline cm_status report(PluginInstance* instance, const Status& status) noexcept
   return status_from_error(status.error());
 }
 
+// Refuses steps that come too early or twice (no step of the life cycle is skipped).
+struct Life {
+  static constexpr std::uint8_t kConfigured = 1;
+  static constexpr std::uint8_t kStarted = 2;
+
+  // Has the instance taken exactly this many steps? Otherwise the error is set.
+  static bool is_at(PluginInstance* instance, std::uint8_t steps, std::string_view step) noexcept {
+    constexpr const char* kNames[] = {"created", "configured", "started"};
+    if (instance->steps_taken_ == steps) {
+      return true;
+    }
+    instance->host().set_error(std::string(step) + " of an instance that is " + kNames[instance->steps_taken_] +
+                               "; a host creates, configures and starts an instance once, in this order");
+    return false;
+  }
+  static void reach(PluginInstance* instance, std::uint8_t steps) noexcept { instance->steps_taken_ = steps; }
+};
+
+// What a step that reads options answers: its own failure, or that an option could not be read.
+inline Status judged(PluginInstance* instance, Status status) {
+  const std::string problem = instance->host().take_option_problem();
+  return status.ok() && !problem.empty() ? Status(make_error(ErrorCode::kInternal, problem)) : status;
+}
+
 inline cm_status instance_configure(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
+  if (!Life::is_at(instance, 0, "configure")) {
+    return CM_INVALID;
+  }
   try {
-    return report(instance, instance->configure());
+    for (const TableNeed& table : instance->required_tables()) {
+      if (!instance->host().gives(table)) {
+        instance->host().set_error("the host does not give " + std::string(table.id) +
+                                   ", without which this plugin cannot work; add it to `permissions` of the instance, "
+                                   "or use a newer host");
+        return CM_DENIED;
+      }
+    }
+    const Status configured = judged(instance, instance->configure());
+    if (configured.ok()) {
+      Life::reach(instance, Life::kConfigured);
+    }
+    return report(instance, configured);
   } catch (const std::exception& exception) {
     instance->host().set_error(exception.what());
     return CM_INTERNAL;
@@ -102,6 +151,10 @@ cm_status run_step(PluginInstance* instance, cm_handle ticket, Step&& step) {
 
 inline cm_status instance_start(cm_instance* raw, cm_handle ticket) noexcept {
   PluginInstance* instance = as_instance(raw);
+  if (!Life::is_at(instance, Life::kConfigured, "start")) {
+    return CM_INVALID;
+  }
+  Life::reach(instance, Life::kStarted);
   cm_status status = CM_INTERNAL;
   instance->host().guarded("start", [&] {
     status = run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
@@ -110,6 +163,9 @@ inline cm_status instance_start(cm_instance* raw, cm_handle ticket) noexcept {
 }
 inline cm_status instance_drain(cm_instance* raw, cm_handle ticket, std::uint64_t deadline_ms) noexcept {
   PluginInstance* instance = as_instance(raw);
+  if (!Life::is_at(instance, Life::kStarted, "drain")) {
+    return CM_INVALID;
+  }
   cm_status status = CM_INTERNAL;
   instance->host().guarded("drain", [&] {
     status = run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
@@ -134,7 +190,8 @@ inline const void* instance_extension(cm_instance* raw, const char* id) noexcept
 inline cm_status instance_reload_prepare(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
   cm_status status = CM_INTERNAL;
-  instance->host().guarded("reload_prepare", [&] { status = report(instance, instance->reload_prepare()); });
+  instance->host().guarded("reload_prepare",
+                           [&] { status = report(instance, judged(instance, instance->reload_prepare())); });
   return status;
 }
 inline void instance_reload_finish(cm_instance* raw, bool commit) noexcept {
