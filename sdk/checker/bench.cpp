@@ -17,13 +17,20 @@ namespace {
 constexpr std::size_t kLogLinesMax = 4096;
 constexpr std::chrono::milliseconds kWaitForThreads{2};  // real time that one event waits for threads of the plugin
 
+// The same folder for all benches of this process, emptied: setenv keeps every value that it ever had, which would look
+// like a leak of the plugin.
 std::filesystem::path fresh_folder() {
-  static int number = 0;
   const char* base = std::getenv("CM_CHECK_BASE");
   const std::filesystem::path parent = base == nullptr ? std::filesystem::temp_directory_path() : base;
-  std::filesystem::path folder = parent / ("bench-" + std::to_string(::getpid()) + "-" + std::to_string(++number));
+  std::filesystem::path folder = parent / ("bench-" + std::to_string(::getpid()));
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
   std::filesystem::create_directories(folder);
   std::filesystem::permissions(folder, std::filesystem::perms::owner_all);
+  const char* known = std::getenv("CM_CHECK_DIR");
+  if (known == nullptr || folder != known) {
+    ::setenv("CM_CHECK_DIR", folder.c_str(), 1);
+  }
   return folder;
 }
 
@@ -37,7 +44,6 @@ std::string status_name(cm_status status) {
 
 Bench::Bench(const Subject& subject, BenchOptions options)
     : about_(subject), options_(std::move(options)), folder_(fresh_folder()) {
-  ::setenv("CM_CHECK_DIR", folder_.c_str(), 1);
   sim::WorldOptions world_options;
   world_options.seed = options_.seed;
   world_options.log_level = options_.log_level;
@@ -126,6 +132,9 @@ cm_status Bench::start() {
       });
     });
     run(kStartLimitMs, [&answered] { return answered; });
+    if (!has_subject()) {
+      return CM_GONE;  // a planned crash
+    }
     if (!answered) {
       instance->abandon_step();
     }
@@ -149,6 +158,9 @@ cm_status Bench::drain() {
       });
     });
     run(kDrainLimitMs, [&answered] { return answered; });
+    if (!has_subject()) {
+      return CM_GONE;
+    }
     if (!answered) {
       (*instance)->abandon_step();
     }
@@ -161,7 +173,7 @@ cm_status Bench::drain() {
 }
 
 void Bench::stop() {
-  if (std::exchange(stopped_, true)) {
+  if (std::exchange(stopped_, true) || !has_subject()) {
     return;
   }
   auto instances = node_->instances();

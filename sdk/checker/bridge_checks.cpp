@@ -39,7 +39,7 @@ Outcome with_bridge(const Subject& subject, Function&& function) {
 
 // Delivers and compares the single outcome.
 Outcome expect(BridgeDriver& bridge, bool from_remote, const BridgeDriver::Message& message, std::uint32_t wanted,
-               const std::string& what, const std::string& todo) {
+               const std::string& what, const std::string& remedy) {
   progress(what);
   cm_status accepted = CM_INTERNAL;
   const auto crossings = bridge.deliver(from_remote, message, &accepted);
@@ -50,7 +50,7 @@ Outcome expect(BridgeDriver& bridge, bool from_remote, const BridgeDriver::Messa
   }
   return crossings[0].outcome == wanted
              ? ok()
-             : failed(what + ": " + outcome_name(crossings[0].outcome), outcome_name(wanted), todo);
+             : failed(what + ": " + outcome_name(crossings[0].outcome), outcome_name(wanted), remedy);
 }
 
 Outcome tells_its_state(const Subject& subject) {
@@ -131,14 +131,14 @@ Outcome carries_mapped(const Subject& subject) {
 
 Outcome drops_unmapped(const Subject& subject) {
   return with_bridge(subject, [](Bench&, BridgeDriver& bridge) {
-    const std::string todo = "let cross only what a mapping covers";
+    const std::string remedy = "let cross only what a mapping covers";
     Outcome outcome = expect(bridge, true, {.channel = "another-room", .id = "u1"}, CM_BRIDGE_UNMAPPED,
-                             "a message of a channel without a mapping", todo);
+                             "a message of a channel without a mapping", remedy);
     if (outcome.verdict != Verdict::kOk) {
       return outcome;
     }
     return expect(bridge, false, {.channel = "@others", .id = "u2"}, CM_BRIDGE_UNMAPPED,
-                  "a message to a target without a mapping", todo);
+                  "a message to a target without a mapping", remedy);
   });
 }
 
@@ -160,15 +160,15 @@ Outcome keeps_directions(const Subject& subject) {
 
 Outcome drops_echoes(const Subject& subject) {
   return with_bridge(subject, [](Bench&, BridgeDriver& bridge) {
-    const std::string todo = "drop what the bridge itself has written";
+    const std::string remedy = "drop what the bridge itself has written";
     Outcome outcome =
         expect(bridge, true, {.channel = "check-room", .id = "e1", .flags = CM_BRIDGE_REHEARSAL | CM_BRIDGE_FROM_SELF},
-               CM_BRIDGE_ECHO, "a message of its own account", todo);
+               CM_BRIDGE_ECHO, "a message of its own account", remedy);
     if (outcome.verdict != Verdict::kOk) {
       return outcome;
     }
     return expect(bridge, false, {.channel = "@check", .id = "e2", .flags = CM_BRIDGE_REHEARSAL | CM_BRIDGE_FROM_SELF},
-                  CM_BRIDGE_ECHO, "a message of its own key", todo);
+                  CM_BRIDGE_ECHO, "a message of its own key", remedy);
   });
 }
 
@@ -193,20 +193,20 @@ Outcome carries_once(const Subject& subject) {
 Outcome ends_loops(const Subject& subject) {
   return with_bridge(subject, [](Bench&, BridgeDriver& bridge) {
     const std::string mark = bridge.mark();
-    const std::string todo = "look for your own mark and count the marks, in `trail` and in the last line of the text";
+    const std::string remedy = "find your own mark, and count marks, in `trail` and in the last line of the text";
     Outcome outcome = expect(bridge, true, {.channel = "check-room", .id = "l1", .trail = "other:x " + mark},
-                             CM_BRIDGE_LOOP, "a message with its own mark beside the text", todo);
+                             CM_BRIDGE_LOOP, "a message with its own mark beside the text", remedy);
     if (outcome.verdict != Verdict::kOk) {
       return outcome;
     }
     outcome =
         expect(bridge, false, {.channel = "@check", .id = "l2", .text = "hello" CM_BRIDGE_TRAIL_LINE "other:x " + mark},
-               CM_BRIDGE_LOOP, "a message with its own mark in the text", todo);
+               CM_BRIDGE_LOOP, "a message with its own mark in the text", remedy);
     if (outcome.verdict != Verdict::kOk) {
       return outcome;
     }
     return expect(bridge, true, {.channel = "check-room", .id = "l3", .trail = "a:1 b:2 c:3 d:4"}, CM_BRIDGE_LOOP,
-                  "a message with CM_BRIDGE_HOPS_MAX marks", todo);
+                  "a message with CM_BRIDGE_HOPS_MAX marks", remedy);
   });
 }
 

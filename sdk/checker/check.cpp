@@ -31,8 +31,8 @@ Outcome skipped(std::string reason) {
   return Outcome{Verdict::kSkipped, std::move(reason), {}, {}};
 }
 
-Outcome failed(std::string found, std::string expected, std::string todo) {
-  return Outcome{Verdict::kFailed, std::move(found), std::move(expected), std::move(todo)};
+Outcome failed(std::string found, std::string expected, std::string remedy) {
+  return Outcome{Verdict::kFailed, std::move(found), std::move(expected), std::move(remedy)};
 }
 
 bool Subject::provides(std::string_view extension_id) const noexcept {

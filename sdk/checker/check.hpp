@@ -22,12 +22,12 @@ struct Outcome {
   Verdict verdict = Verdict::kOk;
   std::string found;
   std::string expected;
-  std::string todo;
+  std::string remedy;
 };
 
 Outcome ok();
 Outcome skipped(std::string reason);
-Outcome failed(std::string found, std::string expected, std::string todo);
+Outcome failed(std::string found, std::string expected, std::string remedy);
 
 // The plugin under test.
 struct Subject {

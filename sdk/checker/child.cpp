@@ -49,7 +49,8 @@ std::vector<std::string> child_environment(const std::string& folder) {
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text = *variable;
     const bool own = text.starts_with("HOME=") || text.starts_with("XDG_") || text.starts_with("TMPDIR=") ||
-                     text.starts_with("CM_CHECK_") || text.starts_with("CLAUDEMESH_");
+                     text.starts_with("CM_CHECK_") || text.starts_with("GLIBC_TUNABLES=") ||
+                     text.starts_with("CLAUDEMESH_");
     if (!own) {
       result.emplace_back(text);
     }
@@ -58,6 +59,8 @@ std::vector<std::string> child_environment(const std::string& folder) {
   result.push_back("XDG_CACHE_HOME=" + folder + "/cache");
   result.push_back("TMPDIR=" + folder);
   result.push_back("CM_CHECK_BASE=" + folder);
+  // Freed memory that malloc keeps per thread would count as allocated (process_state.hpp).
+  result.push_back("GLIBC_TUNABLES=glibc.malloc.tcache_count=0");
   return result;
 }
 
@@ -75,7 +78,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 std::string result_line(const Outcome& outcome) {
   const std::string separator(1, kFieldSeparator);
   return "R" + std::to_string(static_cast<int>(outcome.verdict)) + separator + one_line(outcome.found) + separator +
-         one_line(outcome.expected) + separator + one_line(outcome.todo) + "\n";
+         one_line(outcome.expected) + separator + one_line(outcome.remedy) + "\n";
 }
 
 Child::Child(const std::vector<std::string>& arguments, std::filesystem::path folder, std::uint64_t time_limit_ms)
@@ -139,7 +142,7 @@ void Child::take_line(const std::string& line) {
     std::getline(fields, verdict, kFieldSeparator);
     std::getline(fields, outcome.found, kFieldSeparator);
     std::getline(fields, outcome.expected, kFieldSeparator);
-    std::getline(fields, outcome.todo, kFieldSeparator);
+    std::getline(fields, outcome.remedy, kFieldSeparator);
     outcome.verdict = verdict == "0" ? Verdict::kOk : verdict == "2" ? Verdict::kSkipped : Verdict::kFailed;
     told_ = outcome;
   }

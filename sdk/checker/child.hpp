@@ -19,7 +19,7 @@ inline constexpr const char* kChildArgument = "--cm-plugin-check-child";
 inline constexpr int kReportFd = 3;  // where a child writes its progress and its result
 
 // A child writes lines: "P..." progress, "S<number>" a seed was finished,
-// "R<verdict>\x1f<found>\x1f<expected>\x1f<todo>".
+// "R<verdict>\x1f<found>\x1f<expected>\x1f<remedy>".
 std::string result_line(const Outcome& outcome);
 
 class Child {

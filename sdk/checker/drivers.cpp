@@ -57,6 +57,9 @@ cm_status HookDriver::finish(void* context, cm_handle ticket, std::uint32_t resu
 HookAnswer& HookDriver::ask(std::string_view point, std::string_view json, std::string_view payload) {
   answers_.push_back(std::make_unique<HookAnswer>());
   HookAnswer& answer = *answers_.back();
+  if (!bench_.has_subject()) {
+    return answer;  // the node has died
+  }
   answer.asked_us = bench_.world().scheduler().now_us();
   // Memory of exactly this size, so that a read beyond its end can be noticed.
   const std::vector<std::uint8_t> bytes(payload.begin(), payload.end());
@@ -106,6 +109,10 @@ StoreCall& StoreDriver::begin(Work work, bool writes) {
   Pending& pending = *pending_.back();
   pending.driver = this;
   pending.work = std::move(work);
+  if (!bench_.has_subject()) {
+    pending.call.accepted = CM_GONE;
+    return pending.call;
+  }
   const auto function = writes ? table_->submit : table_->read;
   bench_.timed("submit", [&] { pending.call.accepted = function(instance_, caller(), &run_work, &on_done, &pending); });
   return pending.call;
@@ -123,6 +130,10 @@ StoreCall& StoreDriver::migrate(std::string_view schema, std::string_view sql) {
   pending_.push_back(std::make_unique<Pending>());
   Pending& pending = *pending_.back();
   pending.driver = this;
+  if (!bench_.has_subject()) {
+    pending.call.accepted = CM_GONE;
+    return pending.call;
+  }
   const cm_migration migration = {1, 0, pview("0001_items"), pview(sql)};
   pending.call.accepted = table_->migrate(instance_, caller(), pview(schema), &migration, 1, &on_done, &pending);
   return pending.call;
@@ -156,7 +167,7 @@ bool StoreDriver::wait_all() {
 
 cm_statement StoreDriver::statement(std::string_view sql) {
   cm_statement id = 0;
-  const cm_status status = table_->statement(instance_, pview(sql), &id);
+  const cm_status status = !bench_.has_subject() ? CM_GONE : table_->statement(instance_, pview(sql), &id);
   if (status != CM_OK) {
     problem_ = "statement answered " + status_name(status) + " to " + std::string(sql);
   }
@@ -232,6 +243,9 @@ cm_status LinkDriver::on_sign(void*, cm_handle, std::uint32_t, cm_text_hview, st
 }
 
 cm_status LinkDriver::open(std::string_view url) {
+  if (!bench_.has_subject()) {
+    return CM_GONE;
+  }
   const std::string member(64, 'a');
   const std::string session(64, 'c');
   cm_link_identity identity = {};
@@ -257,13 +271,16 @@ bool LinkDriver::open_and_wait() {
 }
 
 void LinkDriver::close() {
-  if (link_ != CM_NO_HANDLE && !closed_) {
+  if (link_ != CM_NO_HANDLE && !closed_ && bench_.has_subject()) {
     bench_.timed("close", [this] { table_->close(instance_, link_); });
     closed_ = true;
   }
 }
 
 cm_status LinkDriver::send(const std::string& id, std::string_view text, std::uint64_t* taken) {
+  if (!bench_.has_subject()) {
+    return CM_GONE;
+  }
   const std::string fingerprint(64, 'f');
   const std::string target(64, 'd');
   cm_outbound message = {};
@@ -293,6 +310,9 @@ BridgeDriver::BridgeDriver(Bench& bench)
 
 cm_status BridgeDriver::map(std::string_view id, std::string_view remote, std::string_view target,
                             std::uint32_t directions) {
+  if (!bench_.has_subject()) {
+    return CM_GONE;
+  }
   cm_bridge_mapping mapping = {};
   mapping.size = sizeof(mapping);
   mapping.directions = directions;
@@ -318,6 +338,9 @@ void BridgeDriver::on_crossed(void* user, const cm_bridge_crossing* crossing) no
 std::vector<Crossing> BridgeDriver::deliver(bool from_remote, const Message& message, cm_status* accepted) {
   // Late answers land in memory that lives as long as the bench.
   auto crossings = std::make_shared<std::vector<Crossing>>();
+  if (!bench_.has_subject()) {
+    return *crossings;
+  }
   bench_.keep(crossings);
   cm_bridge_message raw = {};
   raw.size = sizeof(raw);
@@ -343,6 +366,9 @@ std::vector<Crossing> BridgeDriver::deliver(bool from_remote, const Message& mes
 }
 
 std::optional<cm_bridge_status> BridgeDriver::status() {
+  if (!bench_.has_subject()) {
+    return std::nullopt;
+  }
   cm_bridge_status result = {};
   result.size = sizeof(result);
   return table_->status(instance_, &result) == CM_OK ? std::optional(result) : std::nullopt;

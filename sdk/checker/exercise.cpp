@@ -59,6 +59,9 @@ void exercise_bridge(Bench& bench) {
 }
 
 void exercise_listeners(Bench& bench) {
+  if (!bench.has_subject()) {
+    return;
+  }
   for (const auto& [handle, listener] : bench.subject().listeners) {
     const std::string address = listener->address;
     for (const auto& [method, target] :

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t kCrashPointsMax = 60;
 
-Outcome whole_life(const Subject& subject, sim::Breach breach, const std::string& expected, const std::string& todo) {
+Outcome whole_life(const Subject& subject, sim::Breach breach, const std::string& expected, const std::string& remedy) {
   Bench bench(subject);
   if (!bench.bring_up()) {
     return bench.could_not("start");
@@ -18,7 +18,7 @@ Outcome whole_life(const Subject& subject, sim::Breach breach, const std::string
   bench.end();
   for (const sim::BreachNote& note : bench.breaches()) {
     if (note.breach == breach) {
-      return failed(note.text, expected, todo);
+      return failed(note.text, expected, remedy);
     }
   }
   return ok();

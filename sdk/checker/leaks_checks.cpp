@@ -14,7 +14,7 @@ constexpr std::uint64_t kSlackBytesPerLife = 64;  // allocator and C++ runtime; 
 
 // One whole life; what the host still holds of the kind that `count` looks at.
 Outcome leaves_none(const Subject& subject, std::size_t (*count)(const sim::Holdings&), const std::string& what,
-                    const std::string& todo) {
+                    const std::string& remedy) {
   Bench bench(subject);
   if (!bench.bring_up()) {
     return bench.could_not("start");
@@ -24,7 +24,7 @@ Outcome leaves_none(const Subject& subject, std::size_t (*count)(const sim::Hold
   const std::size_t left = count(bench.left());
   return left == 0
              ? ok()
-             : failed("after destroy the host still holds " + bench.left().text(), "no " + what + " is left", todo);
+             : failed("after destroy the host still holds " + bench.left().text(), "no " + what + " is left", remedy);
 }
 
 Outcome leaves_no_timers(const Subject& subject) {

@@ -11,10 +11,10 @@ namespace {
 
 constexpr int kRepeats = 20;
 
-Outcome breach_outcome(Bench& bench, sim::Breach breach, std::string expected, std::string todo) {
+Outcome breach_outcome(Bench& bench, sim::Breach breach, std::string expected, std::string remedy) {
   for (const sim::BreachNote& note : bench.breaches()) {
     if (note.breach == breach) {
-      return failed(note.text, std::move(expected), std::move(todo));
+      return failed(note.text, std::move(expected), std::move(remedy));
     }
   }
   return ok();
@@ -112,7 +112,7 @@ Outcome stops_while_draining(const Subject& subject) {
 }
 
 Outcome refuses_illegal_orders(const Subject& subject) {
-  const std::string todo =
+  const std::string remedy =
       "keep the phase in the instance and answer CM_INVALID; the C++ layer of the SDK does it for you";
   const auto refused = [](cm_status status) { return status != CM_OK && status != CM_DEFER; };
   {
@@ -123,11 +123,11 @@ Outcome refuses_illegal_orders(const Subject& subject) {
     const auto* table = bench.subject().table();
     progress("start before configure");
     if (const cm_status status = table->start(bench.subject().raw(), 1); !refused(status)) {
-      return failed("start before configure answered " + status_name(status), "a refusal such as CM_INVALID", todo);
+      return failed("start before configure answered " + status_name(status), "a refusal such as CM_INVALID", remedy);
     }
     progress("drain before start");
     if (const cm_status status = table->drain(bench.subject().raw(), 1, 1000); !refused(status)) {
-      return failed("drain before start answered " + status_name(status), "a refusal such as CM_INVALID", todo);
+      return failed("drain before start answered " + status_name(status), "a refusal such as CM_INVALID", remedy);
     }
   }
   Bench bench(subject);
@@ -137,11 +137,11 @@ Outcome refuses_illegal_orders(const Subject& subject) {
   const auto* table = bench.subject().table();
   progress("configure twice");
   if (const cm_status status = table->configure(bench.subject().raw()); !refused(status)) {
-    return failed("a second configure answered " + status_name(status), "a refusal such as CM_INVALID", todo);
+    return failed("a second configure answered " + status_name(status), "a refusal such as CM_INVALID", remedy);
   }
   progress("start twice");
   if (const cm_status status = table->start(bench.subject().raw(), 1); !refused(status)) {
-    return failed("a second start answered " + status_name(status), "a refusal such as CM_INVALID", todo);
+    return failed("a second start answered " + status_name(status), "a refusal such as CM_INVALID", remedy);
   }
   return ok();
 }

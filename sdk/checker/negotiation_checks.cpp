@@ -207,11 +207,12 @@ Outcome works_with_longer_tables(const Subject& subject) {
       probe.extend(table.id, 3);
     }
   };
-  Bench plain(subject);
-  const bool works = plain.bring_up();
-  plain.end();
-  if (!works) {
-    return plain.could_not("start");
+  {
+    Bench plain(subject);
+    if (!plain.bring_up()) {
+      return plain.could_not("start");
+    }
+    plain.end();
   }
   Bench bench(subject, std::move(options));
   if (!bench.bring_up()) {

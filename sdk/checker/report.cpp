@@ -82,7 +82,7 @@ json::object outcome_json(const Outcome& outcome) {
   } else if (outcome.verdict == Verdict::kFailed) {
     object["found"] = outcome.found;
     object["expected"] = outcome.expected;
-    object["todo"] = outcome.todo;
+    object["remedy"] = outcome.remedy;
   }
   return object;
 }
@@ -132,7 +132,7 @@ void print_result(std::ostream& out, const CheckResult& result) {
           << "         found:    " << outcome.found << "\n"
           << "         expected: " << outcome.expected << "\n"
           << "         rule " << result.check->rule << ":  " << rule_title(result.check->rule) << "\n"
-          << "         to do:    " << outcome.todo << "\n";
+          << "         to do:    " << outcome.remedy << "\n";
       break;
   }
   out.flush();
@@ -149,7 +149,7 @@ void print_fuzz(std::ostream& out, const FuzzReport& report, const Subject& subj
     out << "FAILED   seed " << finding.seed << "\n"
         << "         found:    " << finding.outcome.found << "\n"
         << "         expected: " << finding.outcome.expected << "\n"
-        << "         to do:    " << finding.outcome.todo << "\n"
+        << "         to do:    " << finding.outcome.remedy << "\n"
         << "         replay:   claudemesh plugin check " << subject.file.string() << " --seed " << finding.seed << "\n";
   }
   out << report.seeds << " random lives, " << report.findings.size() << " findings\n";
@@ -198,7 +198,7 @@ std::string to_junit(const Subject& subject, const std::vector<CheckResult>& res
     if (result.outcome.verdict == Verdict::kFailed) {
       cases += ">\n    <failure message=\"" + xml(result.outcome.found) +
                "\">expected: " + xml(result.outcome.expected) + "\nrule " + std::to_string(result.check->rule) + ": " +
-               xml(rule_title(result.check->rule)) + "\nto do: " + xml(result.outcome.todo) +
+               xml(rule_title(result.check->rule)) + "\nto do: " + xml(result.outcome.remedy) +
                "</failure>\n  </testcase>\n";
     } else if (result.outcome.verdict == Verdict::kSkipped) {
       cases += ">\n    <skipped message=\"" + xml(result.outcome.found) + "\"/>\n  </testcase>\n";

@@ -41,13 +41,13 @@ std::string spelled(const std::vector<StoreRow>& rows) {
 }
 
 Outcome expect_rows(StoreDriver& store, const std::string& wanted, const std::string& expected,
-                    const std::string& todo) {
+                    const std::string& remedy) {
   const auto rows = store.rows();
   if (!rows) {
     return failed(store.problem(), "the rows can be read", "answer a read with CM_OK and the rows");
   }
   return spelled(*rows) == wanted ? ok()
-                                  : failed("a reader sees " + spelled(*rows), expected + " (" + wanted + ")", todo);
+                                  : failed("a reader sees " + spelled(*rows), expected + " (" + wanted + ")", remedy);
 }
 
 Outcome migrates_once(const Subject& subject) {

@@ -50,7 +50,7 @@ cm_handle Instance::next_handle() {
 
 cm_status Instance::create() {
   const cm_status status = factory_.create(&host_, &instance_, &table_);
-  phase_ = status == CM_OK ? Phase::kCreated : phase_;
+  phase_ = status == CM_OK ? Phase::kCreated : Phase::kMade;
   return status;
 }
 

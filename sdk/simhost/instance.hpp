@@ -7,6 +7,7 @@
 #include <claudemesh/ext/websocket.h>
 #include <claudemesh/plugin.h>
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -159,6 +160,7 @@ class Instance {
   Phase phase() const noexcept { return phase_; }
   const cm_instance_table_v1* table() const noexcept { return table_; }
   const config::InstanceConfig& wanted() const noexcept { return wanted_; }
+  const cm_factory_v1& factory() const noexcept { return factory_; }
   HostProbe& probe() noexcept { return probe_; }
   Holdings holdings() const;
   std::string take_error() { return std::exchange(error_, {}); }
@@ -236,7 +238,7 @@ class Instance {
   std::vector<std::unique_ptr<const config::ValidatedOptions>> option_sets_;  // the last is the active one
   std::unique_ptr<const config::ValidatedOptions> candidate_;
   HostProbe probe_;
-  Phase phase_ = Phase::kMade;
+  std::atomic<Phase> phase_ = Phase::kMade;  // threads of the plugin are judged by it, too
   bool in_destroy_ = false;
   bool silenced_ = false;
   cm_host host_ = {};

@@ -90,15 +90,16 @@ std::optional<cm_status> HostProbe::enter(std::size_t function) noexcept {
     return std::nullopt;
   }
   for (Fault& fault : faults_) {
-    const bool meant = fault.function == function ||
-                       (fault.function == SIZE_MAX && (fault.table_id.empty() || fault.table_id == called.table_id));
+    const bool any = fault.function == SIZE_MAX && called.nature != CallNature::kGiveBack;
+    const bool meant =
+        fault.function == function || (any && (fault.table_id.empty() || fault.table_id == called.table_id));
     if (meant && fault.calls_left > 0 && --fault.calls_left == 0) {
       failed_function_ = called.text();
       return fault.status;
     }
   }
-  if (random_probability_ > 0 && random_.chance(random_probability_)) {
-    return drawn_status(random_);
+  if (random_probability_ > 0 && called.nature != CallNature::kGiveBack && random_.chance(random_probability_)) {
+    return called.table_id == CM_CONFIG_ID ? CM_INTERNAL : drawn_status(random_);  // GONE would mean "not set"
   }
   return std::nullopt;
 }
@@ -180,7 +181,7 @@ std::uint64_t HostProbe::fallible_calls(std::string_view table_id) const noexcep
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < functions.size(); ++i) {
     const bool meant = table_id.empty() || functions[i].table_id == table_id;
-    total += meant && functions[i].fallible ? counts_[i] : 0;
+    total += meant && functions[i].fallible && functions[i].nature != CallNature::kGiveBack ? counts_[i] : 0;
   }
   return total;
 }

@@ -49,7 +49,7 @@ class HostProbe {
  public:
   static constexpr std::size_t kNotesMax = 64;
 
-  // --- faults ---
+  // --- faults. What gives something back (cancel, close, release) never fails unless it is named ---
   // The `number`-th call (from 1) of "cm.timer/1 start" answers `status` and does nothing.
   void fail_call(std::string_view function, std::uint64_t number, cm_status status);
   // The `number`-th call of any fallible function of the table (empty: of all tables).
@@ -74,6 +74,7 @@ class HostProbe {
   // --- what happened ---
   std::uint64_t calls(std::string_view function) const noexcept;
   std::uint64_t calls_total() const noexcept;
+  // Calls that fail_nth counts.
   std::uint64_t fallible_calls(std::string_view table_id) const noexcept;
   const std::set<std::string, std::less<>>& asked_for() const noexcept { return asked_; }
   const std::vector<BreachNote>& breaches() const noexcept { return notes_; }

@@ -90,7 +90,7 @@ void release_locks(FileState& state) {
 
 int vfs_close(sqlite3_file* file) {
   auto* vfs_file = reinterpret_cast<VfsFile*>(file);
-  const std::unique_ptr<FileState> state(std::exchange(vfs_file->state, nullptr));
+  std::unique_ptr<FileState> state(std::exchange(vfs_file->state, nullptr));
   if (state == nullptr) {
     return SQLITE_OK;
   }
@@ -98,6 +98,9 @@ int vfs_close(sqlite3_file* file) {
   if (state->delete_on_close) {
     state->disk->remove(state->path);
   }
+  // The last connection takes what they shared with it.
+  state.reset();
+  std::erase_if(shared_states(), [](const auto& entry) { return entry.second.expired(); });
   return SQLITE_OK;
 }
 

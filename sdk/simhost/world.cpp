@@ -378,15 +378,18 @@ void World::forget_instance(cm_handle self) {
 }
 
 void World::note_foreign_call(cm_handle self, const HostFunction& function) {
-  if (function.tag != ThreadTag::kLoop) {
-    return;
-  }
   ForeignDoor& door = foreign_door();
   const std::lock_guard lock(door.mutex);
   const auto found = door.instances.find(self);
-  if (found != door.instances.end()) {
+  if (found == door.instances.end()) {
+    return;
+  }
+  if (function.tag == ThreadTag::kLoop) {
     found->second->probe().note(Breach::kWrongThread,
                                 "it called " + function.text() + ", which is [loop], from a thread of its own");
+  } else if (found->second->phase() == Phase::kStopped && function.nature != CallNature::kPassive) {
+    found->second->probe().note(Breach::kCallAfterStop,
+                                "a thread of its own called " + function.text() + " after stop had returned");
   }
 }
 
