@@ -62,6 +62,18 @@ TEST_F(Isolation, ServesHttpAndUsesItFromItsOwnProcess) {
   EXPECT_THAT(post("/fetch", "http://127.0.0.1:1/"), HasSubstr("127.0.0.1:1"));
 }
 
+TEST_F(Isolation, TalksOverWebSocketsInBothTiers) {
+  for (const bool isolated : {false, true}) {
+    start_host(asker("", isolated));
+    for (const std::size_t size : {1u, 5'000u, 700'000u}) {
+      EXPECT_EQ(post("/talk", std::string(size, 'w')), "opened pong same 1000  clean");
+    }
+    stop_host();
+    EXPECT_FALSE(log_->has("misbehaving")) << log_->text();
+    host_.reset();
+  }
+}
+
 TEST_F(Isolation, AsksAHookOfTheHostFromItsOwnProcess) {
   start_host(guard(false) + asker("hook = \"guard\"\n", true));
   EXPECT_EQ(ask("a harmless text"), "continue:");

@@ -4,12 +4,48 @@
 #include <claudemesh/ext/transport.h>
 #include <claudemesh/cpp/http.hpp>
 #include <claudemesh/cpp/plugin.hpp>
+#include <claudemesh/cpp/websocket.hpp>
 
 #include <list>
 #include <map>
 #include <optional>
 
 namespace {
+
+// One end of a WebSocket: the server's sends back what comes, the client's sends, compares and closes.
+class Talker final : public cm::WebSocketOwner {
+ public:
+  std::function<void(std::string)> on_end;
+  std::string to_send;
+  cm::WebSocket socket;
+
+  void on_opened() override {
+    transcript_ += "opened ";
+    socket.ping();
+    socket.send_text(to_send);
+  }
+  void on_pong() override { transcript_ += "pong "; }
+  void on_messages(std::span<const cm_websocket_message> messages) override {
+    for (const cm_websocket_message& message : messages) {
+      const std::string text(reinterpret_cast<const char*>(message.data), message.size);
+      if (to_send.empty()) {
+        socket.send_text(text);
+      } else {
+        transcript_ += text == to_send ? "same " : "different ";
+        socket.close(1000, "bye");
+      }
+    }
+  }
+  void on_closed(std::uint32_t code, std::string_view reason, bool clean) override {
+    transcript_ += std::to_string(code) + " " + std::string(reason) + (clean ? " clean" : " not clean");
+    if (on_end) {
+      on_end(transcript_);
+    }
+  }
+
+ private:
+  std::string transcript_;
+};
 
 class Asker final : public cm::PluginInstance {
  public:
@@ -33,6 +69,8 @@ class Asker final : public cm::PluginInstance {
       transport_->close(transport_.instance(), link_);
     }
     listener_.close();
+    tcp_.close();
+    talkers_.clear();
     hook_ = {};
     transport_ = {};
     bridge_ = {};
@@ -99,6 +137,17 @@ class Asker final : public cm::PluginInstance {
     listener_.route("POST", "/open", [this](const cm::HttpRequest& request) { open(request); });
     listener_.route("POST", "/send", [this](const cm::HttpRequest& request) { send(request); });
     listener_.route("POST", "/request", [this](const cm::HttpRequest& request) { link_request(request); });
+    listener_.route("POST", "/talk", [this](const cm::HttpRequest& request) { talk(request); });
+    cm_http_listen_options local = {};
+    local.size = sizeof(local);
+    local.address = cm::to_pview("127.0.0.1:0");
+    if (cm::Status status = tcp_.listen(host(), local); !status.ok()) {
+      return status;
+    }
+    tcp_.route("GET", "/ws", [this](const cm::HttpRequest& request) {
+      talkers_.emplace_back();
+      talkers_.back().socket.accept(host(), request, {}, &talkers_.back());
+    });
     listener_.route("GET", "/bridge", [this](const cm::HttpRequest& request) { bridge_status(request); });
     listener_.route("POST", "/map", [this](const cm::HttpRequest& request) { bridge_map(request); });
     listener_.route("POST", "/deliver", [this](const cm::HttpRequest& request) { bridge_deliver(request); });
@@ -225,6 +274,19 @@ class Asker final : public cm::PluginInstance {
     }
   }
 
+  // --- a WebSocket to itself ---
+
+  void talk(const cm::HttpRequest& request) {
+    talkers_.emplace_back();
+    Talker& talker = talkers_.back();
+    talker.to_send = std::string(request.body());
+    talker.on_end = [request](std::string transcript) { request.respond(200, {}, transcript); };
+    const cm_status status = talker.socket.connect(host(), "ws://" + tcp_.local_address() + "/ws", {}, &talker);
+    if (status != CM_OK) {
+      request.respond(200, {}, "status " + std::to_string(status));
+    }
+  }
+
   // --- a bridge ---
 
   void bridge_status(const cm::HttpRequest& request) {
@@ -298,6 +360,8 @@ class Asker final : public cm::PluginInstance {
 
   cm::Metric requests_;
   cm::HttpListener listener_;
+  cm::HttpListener tcp_;
+  std::list<Talker> talkers_;
   cm::Extension<cm_hook_v1> hook_;
   cm::Extension<cm_transport_v1> transport_;
   cm::Extension<cm_bridge_v1> bridge_;
