@@ -81,6 +81,8 @@ SendRequestPtr AcceptPipeline::parse(Connection& connection, const protocol::Sen
   if (send.reply_to_id) {
     request->reply_to_id = std::string(*send.reply_to_id);
   }
+  request->mentions.assign(send.mentions.begin(), send.mentions.end());
+  request->body_version = send.body_version.value_or(1);
   request->message = std::make_shared<Message>();
   Message& message = *request->message;
   message.mesh_id = presence.mesh->id;
@@ -111,10 +113,10 @@ void AcceptPipeline::begin(SendRequestPtr request) {
   if (!client_id.empty()) {
     in_flight_.emplace(id_key(request->mesh->id, client_id), std::vector<SendRequestPtr>());
   }
-  if (hooks_.empty()) {
+  if (hooks_.empty() && !request->to_feature && at_hooks_.count(request->connection) == 0) {
     store(std::move(request));
   } else {
-    run_hooks(std::move(request));
+    stand_in_line(std::move(request));
   }
 }
 
@@ -203,6 +205,10 @@ std::optional<Refusal> AcceptPipeline::check_limits(SendRequest& request) {
                          " bytes > MAX_MESSAGE_BYTES=" + std::to_string(context_.options.max_message_bytes),
                      protocol::kAckPayloadTooLarge, "too_large", false, std::nullopt};
     }
+  }
+  if (features_ != nullptr && features_->serves_target(message.target_spec)) {
+    request.to_feature = true;
+    return std::nullopt;
   }
   Connection* connection = find_connection_(request.connection);
   const RouteInput input{request.mesh, connection->presence, message.target_spec, context_.wall_ms(),

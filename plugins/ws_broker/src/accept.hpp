@@ -25,6 +25,7 @@
 #include "plugins/ws_broker/src/delivery.hpp"
 #include "plugins/ws_broker/src/hooks.hpp"
 #include "plugins/ws_broker/src/recipients.hpp"
+#include "plugins/ws_broker/src/target_feature.hpp"
 #include "protocol/rate.hpp"
 #include "protocol/wire_reader.hpp"
 
@@ -42,6 +43,13 @@ struct SendRequest {
   std::optional<std::string> reply_to_id;  // live multicasts repeat it
   protocol::Fingerprint fingerprint{};
   Route route;
+  bool to_feature = false;  // a feature names the recipients
+  std::vector<std::string> mentions;
+  std::int64_t body_version = 1;
+  std::string topic;                  // for the pushes, as the feature gave it
+  std::shared_ptr<FeatureWork> work;  // what the feature writes with the message; null: nothing
+  std::optional<Error> work_failure;  // set by the transaction: the feature's work refused the message
+  std::string refusal_code;           // text of a refusal's code that is no constant
   std::uint64_t started_us = 0;
   std::string line;        // mesh and key of the sender: what must stay in order
   bool overtakes = false;  // an earlier send of its connection was refused while this one was with the hooks
@@ -84,6 +92,8 @@ class AcceptPipeline {
   using FindConnection = std::function<Connection*(std::uint64_t)>;
 
   AcceptPipeline(Context& context, Delivery& delivery, AuditLog& audit, HookChain& hooks, FindConnection find);
+  // Targets that features serve. Before open.
+  void set_features(TargetFeatures* features) noexcept { features_ = features; }
   // After the options and the store are there.
   void open(std::int64_t last_seq);
 
@@ -107,13 +117,19 @@ class AcceptPipeline {
   std::optional<Refusal> check_limits(SendRequest& request);
   std::optional<Refusal> consume_rate(const SendRequest& request);
   void refuse_unless_repeat(SendRequestPtr request, Refusal refusal);
-  void run_hooks(SendRequestPtr request);
+  void stand_in_line(SendRequestPtr request);
   void run_next_hook(std::uint64_t connection);
+  void hook_answered(std::uint64_t connection, HookOutcome outcome);
+  void ask_feature(std::uint64_t connection);
+  void feature_answered(std::uint64_t connection, TargetAnswer answer);
+  SendRequestPtr leave_line(std::uint64_t connection);
+  void refuse_first(std::uint64_t connection, const Refusal& refusal);
   Refusal rate_refusal(std::int64_t retry_after_ms) const;
   void store(SendRequestPtr request);
   void enter_batch(SendRequestPtr request);
   void submit(const Batch& batch);
   void release_lines(const Batch& batch, const Status& status);
+  void work_refused(SendRequest& request);
   void refuse_behind_hooks(std::uint64_t connection);
   void abandon(SendRequest& request);
   void committed(const Batch& batch, const Status& status);
@@ -129,6 +145,7 @@ class AcceptPipeline {
   AuditLog& audit_;
   HookChain& hooks_;
   FindConnection find_connection_;
+  TargetFeatures* features_ = nullptr;
 
   std::unique_ptr<protocol::KeyedBuckets> buckets_;       // by member
   std::unique_ptr<protocol::KeyedBuckets> repeat_reads_;  // by member
@@ -136,7 +153,7 @@ class AcceptPipeline {
   std::unique_ptr<LruMap<DedupeRecord>> committed_ids_;   // by mesh and client message id
   // Ids on their way to the store, with later sends of the same id that wait for the outcome.
   std::unordered_map<std::string, std::vector<SendRequestPtr>> in_flight_;
-  // Sends of one connection behind a hook that has not answered, in order; the first one is with the hooks.
+  // Sends of one connection behind a hook or a feature that has not answered, in order; the first one is with them.
   std::unordered_map<std::uint64_t, std::deque<SendRequestPtr>> at_hooks_;
   // By sender, while a batch with its sends is on its way: the later ones, which wait for how it ends.
   std::unordered_map<std::string, std::vector<SendRequestPtr>> lines_;

@@ -23,6 +23,9 @@ std::string_view destination_kind(std::string_view target_spec) {
 // --- B2 and B3 ------------------------------------------------------------------------------------------------------
 
 void AcceptPipeline::store(SendRequestPtr request) {
+  if (request->work != nullptr) {
+    flush();  // a feature that refuses its message must not take others with it
+  }
   const auto line = lines_.find(request->line);
   if (line != lines_.end()) {
     line->second.push_back(std::move(request));
@@ -34,14 +37,17 @@ void AcceptPipeline::store(SendRequestPtr request) {
 void AcceptPipeline::enter_batch(SendRequestPtr request) {
   Message& message = *request->message;
   message.seq = next_seq_++;
-  message.created_at_ms = context_.wall_ms();
-  message.id = context_.ids.next(message.created_at_ms, context_.random);
+  if (message.id.empty()) {  // else the feature that routes it was told
+    message.created_at_ms = context_.wall_ms();
+    message.id = context_.ids.next(message.created_at_ms, context_.random);
+  }
+  const bool alone = request->work != nullptr;
   unsettled_.insert(unsettled_.end(), message.seq);
   if (!batch_) {
     batch_ = std::make_shared<std::vector<SendRequestPtr>>();
   }
   batch_->push_back(std::move(request));
-  if (batch_->size() >= kBatchMax) {
+  if (alone || batch_->size() >= kBatchMax) {
     flush();
   }
 }
@@ -70,7 +76,15 @@ Status write_accept(SqlTransaction& tx, const StoreSql& sql, SendRequest& reques
     return existing.error();
   }
   request.existing = std::move(*existing);
-  return {};
+  if (request.existing || request.work == nullptr || !request.work->writes()) {
+    return {};
+  }
+  const cm_status worked = request.work->run(tx.raw(), tx.raw_sql());
+  if (worked == CM_OK) {
+    return {};
+  }
+  request.work_failure = error_from_status(worked == CM_GONE ? CM_INTERNAL : worked, "the feature refused the message");
+  return *request.work_failure;
 }
 
 }  // namespace
@@ -116,7 +130,9 @@ void AcceptPipeline::submit(const Batch& batch) {
 // --- ack, route -----------------------------------------------------------------------------------------------------
 
 void AcceptPipeline::committed(const Batch& batch, const Status& status) {
-  context_.health.write_ended(status, status.ok() ? 0 : batch->size());
+  if (!batch->front()->work_failure) {  // else the store did what it was told
+    context_.health.write_ended(status, status.ok() ? 0 : batch->size());
+  }
   for (const SendRequestPtr& request : *batch) {
     unsettled_.erase(request->message->seq);
     finish(*request, status);
@@ -130,18 +146,22 @@ void AcceptPipeline::committed(const Batch& batch, const Status& status) {
 
 // What waited behind the batch follows it: to the store, or into the refusal.
 void AcceptPipeline::release_lines(const Batch& batch, const Status& status) {
+  // A message that its feature refused for good is out of the way; what is behind it may go on.
+  const std::optional<Error>& failure = batch->front()->work_failure;
+  const bool goes_on =
+      status.ok() || (failure && (failure->code == ErrorCode::kInvalid || failure->code == ErrorCode::kDenied));
   std::vector<SendRequestPtr> followers;
   for (const SendRequestPtr& request : *batch) {
     auto line = lines_.extract(request->line);
     if (!line.empty()) {
       std::move(line.mapped().begin(), line.mapped().end(), std::back_inserter(followers));
     }
-    if (!status.ok()) {
+    if (!goes_on) {
       refuse_behind_hooks(request->connection);
     }
   }
   for (SendRequestPtr& follower : followers) {
-    if (status.ok()) {
+    if (goes_on) {
       store(std::move(follower));
     } else {
       abandon(*follower);
@@ -156,8 +176,36 @@ void AcceptPipeline::abandon(SendRequest& request) {
   leave();
 }
 
+void AcceptPipeline::work_refused(SendRequest& request) {
+  const Error& failure = *request.work_failure;
+  Refusal refusal{"the feature that serves this target cannot store the message now; send it again",
+                  protocol::kAckStorage, "feature", true, kStorageRetryMs};
+  if (failure.code == ErrorCode::kInvalid) {
+    refusal = {"invalid: the feature that serves this target refused the message", protocol::kAckInvalid, "feature",
+               false, std::nullopt};
+  } else if (failure.code == ErrorCode::kDenied) {
+    refusal = {"forbidden: the feature that serves this target refused the message", protocol::kAckForbidden, "feature",
+               false, std::nullopt};
+  }
+  refuse(request, refusal);
+  settle_waiting(request, nullptr, refusal);
+}
+
 void AcceptPipeline::finish(SendRequest& request, const Status& status) {
   const Message& message = *request.message;
+  if (request.work != nullptr) {
+    const bool stored = status.ok() && !request.existing;
+    request.work->tell(stored        ? CM_OK
+                       : status.ok() ? CM_INVALID
+                                     : status_from_error(status.error()),
+                       stored        ? ""
+                       : status.ok() ? "the client message id was used before"
+                                     : status.error().message);
+  }
+  if (request.work_failure) {
+    work_refused(request);
+    return;
+  }
   if (!status.ok()) {
     refuse(request, storage_refusal());
     settle_waiting(request, nullptr, storage_refusal());
@@ -225,6 +273,9 @@ void AcceptPipeline::route(SendRequest& request) {
     push.sender_name = request.sender_name;
     if (request.reply_to_id) {
       push.reply_to_id = *request.reply_to_id;
+    }
+    if (!request.topic.empty()) {
+      push.topic = request.topic;
     }
     push.priority = message.priority;
     push.nonce = message.nonce;

@@ -16,6 +16,34 @@ constexpr std::uint16_t code_of(CloseCode code) {
   return static_cast<std::uint16_t>(code);
 }
 
+using Handler = void (*)(Broker&, Connection&, const protocol::JsonValue&);
+
+const std::map<WireType, Handler>& handlers() {
+  static const std::map<WireType, Handler> kHandlers = {
+      {WireType::kHello, &handle_hello},
+      {WireType::kSessionHello, &handle_session_hello},
+      {WireType::kListPeers, &handle_list_peers},
+      {WireType::kSetStatus, &handle_set_status},
+      {WireType::kSetSummary, &handle_set_summary},
+      {WireType::kSetStats, &handle_set_stats},
+      {WireType::kSetVisible, &handle_set_visible},
+      {WireType::kSetProfile, &handle_set_profile},
+      {WireType::kJoinGroup, &handle_join_group},
+      {WireType::kLeaveGroup, &handle_leave_group},
+      {WireType::kMessageStatus, &handle_message_status},
+      {WireType::kKick, &handle_kick},
+      {WireType::kDisconnect, &handle_disconnect},
+      {WireType::kBan, &handle_ban},
+      {WireType::kUnban, &handle_unban},
+      {WireType::kListBans, &handle_list_bans},
+      {WireType::kMeshInfo, &handle_mesh_info},
+      {WireType::kAuditQuery, &handle_audit_query},
+      {WireType::kAuditVerify, &handle_audit_verify},
+      {WireType::kFeatureNegotiationRequest, &handle_feature_negotiation},
+  };
+  return kHandlers;
+}
+
 constexpr std::int64_t kSessionStoreIntervalMs = 3'600'000;  // how exact the stored "last seen" of a session is
 
 }  // namespace
@@ -27,6 +55,8 @@ Broker::Broker(const HostApi& host)
       hooks_(host),
       delivery_(context_, writes_, [this] { return accept_.first_unsettled_seq(); }),
       accept_(context_, delivery_, audit_, hooks_, [this](std::uint64_t number) { return find_connection(number); }),
+      messages_(*this),
+      ways_(context_, writes_, delivery_, cache_, [this] { return accept_.first_unsettled_seq(); }),
       tick_timer_(host),
       store_timer_(host),
       prune_timer_(host),
@@ -97,6 +127,7 @@ void Broker::detach(Connection& connection) {
     save_peer_state(*presence);
     remember_session(*presence);
     delivery_.presence_offline(*presence, connection.number());
+    ways_.member_waits(*presence->member);
   }
 }
 
@@ -140,6 +171,11 @@ void Broker::on_frame(Connection& connection, std::string_view padded) {
   dispatch(connection);
 }
 
+bool Broker::serves_itself(std::string_view type) {
+  const WireType known = protocol::wire_type(type);
+  return known == WireType::kSend || known == WireType::kClientAck || handlers().count(known) != 0;
+}
+
 void Broker::dispatch(Connection& connection) {
   const WireType type = reader_.type();
   if (type == WireType::kSend) {
@@ -161,32 +197,11 @@ void Broker::dispatch(Connection& connection) {
     context_.metrics.messages_rejected.add("parse_or_handler");
     return;
   }
-  using Handler = void (*)(Broker&, Connection&, const protocol::JsonValue&);
-  static const std::map<WireType, Handler> kHandlers = {
-      {WireType::kHello, &handle_hello},
-      {WireType::kSessionHello, &handle_session_hello},
-      {WireType::kListPeers, &handle_list_peers},
-      {WireType::kSetStatus, &handle_set_status},
-      {WireType::kSetSummary, &handle_set_summary},
-      {WireType::kSetStats, &handle_set_stats},
-      {WireType::kSetVisible, &handle_set_visible},
-      {WireType::kSetProfile, &handle_set_profile},
-      {WireType::kJoinGroup, &handle_join_group},
-      {WireType::kLeaveGroup, &handle_leave_group},
-      {WireType::kMessageStatus, &handle_message_status},
-      {WireType::kKick, &handle_kick},
-      {WireType::kDisconnect, &handle_disconnect},
-      {WireType::kBan, &handle_ban},
-      {WireType::kUnban, &handle_unban},
-      {WireType::kListBans, &handle_list_bans},
-      {WireType::kMeshInfo, &handle_mesh_info},
-      {WireType::kAuditQuery, &handle_audit_query},
-      {WireType::kAuditVerify, &handle_audit_verify},
-      {WireType::kFeatureNegotiationRequest, &handle_feature_negotiation},
-  };
-  const auto handler = kHandlers.find(type);
-  if (handler != kHandlers.end()) {
+  const auto handler = handlers().find(type);
+  if (handler != handlers().end()) {
     handler->second(*this, connection, *frame);
+  } else if (messages_.serves(reader_.type_name())) {
+    messages_.handle(connection, reader_);
   } else if (protocol::is_client_type(type)) {
     connection.reply(empty_feature_reply(reader_.type_name(), *frame, context_.wall_ms()));
   }
@@ -209,6 +224,7 @@ void Broker::bind(Connection& connection, Presence& presence) {
   connection.presence = &presence;
   pending_connections_.erase(connection.number());
   hello_deadlines_.erase(connection.number());
+  ways_.member_reached(*presence.member);
   remember_session(presence);
 }
 
@@ -220,8 +236,11 @@ void Broker::remove_presence(Presence& presence, const Farewell& farewell) {
     delivery_.presence_offline(presence, connection->number());
     connection->close(farewell.code, farewell.reason);
   }
+  messages_.presence_left(presence);
+  Member& member = *presence.member;
   const std::unique_ptr<Presence> removed = registry_.remove(presence);
   context_.metrics.presences.set(static_cast<std::int64_t>(registry_.size()));
+  ways_.member_waits(member);
 }
 
 void Broker::save_peer_state(const Presence& presence) {

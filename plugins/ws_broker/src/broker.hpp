@@ -20,10 +20,12 @@
 #include "plugins/ws_broker/src/connection.hpp"
 #include "plugins/ws_broker/src/context.hpp"
 #include "plugins/ws_broker/src/delivery.hpp"
+#include "plugins/ws_broker/src/ext_messages.hpp"
 #include "plugins/ws_broker/src/hooks.hpp"
 #include "plugins/ws_broker/src/mesh_cache.hpp"
 #include "plugins/ws_broker/src/registry.hpp"
 #include "plugins/ws_broker/src/wall_clock_guard.hpp"
+#include "plugins/ws_broker/src/ways.hpp"
 #include "plugins/ws_broker/src/write_behind.hpp"
 #include "protocol/wire_reader.hpp"
 
@@ -51,6 +53,10 @@ class Broker final : public ConnectionOwner {
   MeshCache& cache() noexcept { return cache_; }
   Registry& registry() noexcept { return registry_; }
   Delivery& delivery() noexcept { return delivery_; }
+  MessagesExtension& messages() noexcept { return messages_; }
+  Ways& ways() noexcept { return ways_; }
+  // Whether a request of that type has a handler in here, so that no feature may serve it.
+  static bool serves_itself(std::string_view type);
   AuditLog& audit() noexcept { return audit_; }
   WriteBehind& writes() noexcept { return writes_; }
   const protocol::FrameReader& reader() const noexcept { return reader_; }
@@ -143,6 +149,8 @@ class Broker final : public ConnectionOwner {
   HookChain hooks_;
   Delivery delivery_;
   AcceptPipeline accept_;
+  MessagesExtension messages_;
+  Ways ways_;
   protocol::FrameReader reader_;
   std::string text_copy_;
 

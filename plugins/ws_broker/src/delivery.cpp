@@ -11,6 +11,9 @@ namespace cm::broker {
 
 bool may_receive(const Presence& presence, const QueueRow& row) {
   const Message& message = *row.message;
+  if (names_no_key(message.target_spec)) {
+    return true;  // a feature listed this very member
+  }
   const bool own_member = presence.member->id == message.sender_member_id;
   if (!row.multicast) {
     if (!row.key.empty() && presence.session_key != row.key) {
@@ -45,6 +48,11 @@ bool suits_better(const Presence& a, const Presence& b, const Message& message) 
     return presence.connection == nullptr ? 0 : presence.connection->number();
   };
   return connection_number(a) > connection_number(b);
+}
+
+bool names_no_key(std::string_view target_spec) {
+  const protocol::TargetKind kind = protocol::classify_target(target_spec).kind;
+  return kind == protocol::TargetKind::kTopic || kind == protocol::TargetKind::kName;
 }
 
 std::int64_t claim_duration_ms(std::uint32_t attempts_before, std::int64_t base_ms, std::int64_t max_ms) {
@@ -192,6 +200,9 @@ void Delivery::add(const MessagePtr& message, const std::vector<Recipient>& reci
     Member& member = *recipient.member;
     if (!member.queue) {
       member.may_have_rows = true;
+      if (waiting_) {
+        waiting_(member);
+      }
       continue;
     }
     MemberQueue& queue = *member.queue;
@@ -294,7 +305,8 @@ void Delivery::loaded(Member& member, std::uint64_t generation, std::int64_t hor
   for (WaitingRow& stored : rows) {
     queue.cursor = std::max(queue.cursor, stored.message->seq);
     QueueRow row;
-    row.multicast = protocol::classify_target(stored.message->target_spec).is_multicast();
+    row.multicast = protocol::classify_target(stored.message->target_spec).is_multicast() ||
+                    names_no_key(stored.message->target_spec);
     row.message = std::move(stored.message);
     row.key = std::move(stored.key);
     row.attempts = stored.attempts;

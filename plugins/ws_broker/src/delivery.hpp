@@ -22,6 +22,8 @@ namespace cm::broker {
 // Whether a presence may get a row at all: addressed to it, not its own, visible for multicasts, in the group. Status
 // and sockets are not looked at. Pure.
 bool may_receive(const Presence& presence, const QueueRow& row);
+// Whether a feature has named the recipients of such a target: it is neither a key nor a group. Pure.
+bool names_no_key(std::string_view target_spec);
 // How well it suits: clients that acknowledge first, then the one whose own key is the target, then the
 // newest connection, because an older one may be dead without anybody having noticed. Pure.
 bool suits_better(const Presence& a, const Presence& b, const Message& message);
@@ -39,6 +41,8 @@ class Delivery {
   // `first_unsettled_seq`: messages from there on may still be uncommitted.
   Delivery(Context& context, WriteBehind& writes, std::function<std::int64_t()> first_unsettled_seq);
 
+  // Told of each row for a member without a connection.
+  void set_waiting(std::function<void(Member&)> waiting) { waiting_ = std::move(waiting); }
   // A presence got a connection (hello or reattach).
   void presence_online(Presence& presence);
   // Its connection `connection` ended, or the presence is about to be removed; it is not online any more.
@@ -83,6 +87,7 @@ class Delivery {
   Context& context_;
   WriteBehind& writes_;
   std::function<std::int64_t()> first_unsettled_seq_;
+  std::function<void(Member&)> waiting_;
   std::unordered_set<Member*> active_;  // members with a queue
   std::vector<Member*> touched_;
   std::uint64_t next_generation_ = 1;

@@ -20,6 +20,17 @@ std::vector<protocol::FeatureOffer> offers(const Options& options) {
           protocol::offer_max_payload(payload)};
 }
 
+// {"name": 1, ...}: the features have no other version than the first.
+std::string negotiated_json(const protocol::FeatureNegotiationResponse& response) {
+  protocol::JsonValue names;
+  for (const protocol::FeatureOffer& offer : response.supported) {
+    if (offer.enabled) {
+      names.set(offer.name, protocol::JsonValue(1.0));
+    }
+  }
+  return names.is_object() ? protocol::to_json(names) : std::string();
+}
+
 }  // namespace
 
 void handle_feature_negotiation(Broker& broker, Connection& connection, const protocol::JsonValue& frame) {
@@ -29,7 +40,9 @@ void handle_feature_negotiation(Broker& broker, Connection& connection, const pr
     return;
   }
   std::string out;
-  protocol::write_feature_response(out, protocol::answer_features(*request, offers(broker.context().options)));
+  const auto response = protocol::answer_features(*request, offers(broker.context().options));
+  protocol::write_feature_response(out, response);
+  connection.presence->features_json = negotiated_json(response);
   connection.reply(std::move(out));
 }
 

@@ -10,6 +10,9 @@ namespace {
 
 using protocol::Hello;
 
+// All that features see of a hello: its proofs are good for a minute and nobody else's.
+constexpr std::string_view kHelloFrame = R"({"type":"hello"})";
+
 struct Restored {
   bool restored = false;
   std::string last_seen_at;
@@ -53,9 +56,10 @@ protocol::HelloAck ack_for(const Presence& presence) {
   return ack;
 }
 
-void reply_ack(Connection& connection, const protocol::HelloAck& ack) {
+void reply_ack(Broker& broker, Connection& connection, const protocol::HelloAck& ack) {
   std::string frame;
   protocol::write_hello_ack(frame, ack);
+  broker.messages().contribute("hello_ack", *connection.presence, kHelloFrame, frame);
   connection.reply(std::move(frame));
 }
 
@@ -65,7 +69,7 @@ void reattach(Broker& broker, Connection& connection, Presence& presence, const 
     presence.display_name = *hello.display_name;
   }
   broker.bind(connection, presence);
-  reply_ack(connection, ack_for(presence));
+  reply_ack(broker, connection, ack_for(presence));
   broker.delivery().presence_online(presence);
 }
 
@@ -147,9 +151,10 @@ void join(Broker& broker, Connection& connection, Member& member, const Hello& h
   Presence& presence = broker.registry().add(std::move(fresh));
   broker.context().metrics.presences.set(static_cast<std::int64_t>(broker.registry().size()));
   broker.bind(connection, presence);
-  reply_ack(connection, restored_ack(presence, hello, restored));
+  reply_ack(broker, connection, restored_ack(presence, hello, restored));
   broker.delivery().presence_online(presence);
   announce(broker, presence, restored);
+  broker.messages().presence_joined(presence);
 }
 
 }  // namespace

@@ -93,7 +93,7 @@ void handle_http(Broker& broker, const HttpRequest& request) {
     respond_ready(broker, request);
   } else if (method == "POST" && target == "/join") {
     handle_join(broker, request);
-  } else {
+  } else if (!broker.messages().handle_http(request)) {
     respond_cors(request, 404, "not found");
   }
 }

@@ -161,6 +161,7 @@ void enrol(Broker& broker, const HttpRequest& request, const Admission& admissio
         }
         Member& added = broker.cache().add_member(*mesh, std::move(*member));
         respond_member(request, added, false);
+        broker.messages().member_joined(added);
       });
 }
 

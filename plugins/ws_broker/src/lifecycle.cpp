@@ -22,6 +22,8 @@ Status Broker::configure() {
   }
   context_.options = std::move(*options);
   context_.metrics = Metrics(context_.host);
+  accept_.set_features(&messages_);
+  delivery_.set_waiting([this](Member& member) { ways_.member_waits(member); });
   reader_ = protocol::FrameReader(context_.options.max_message_bytes);
   return {};
 }
@@ -138,6 +140,7 @@ void Broker::drain(std::uint64_t deadline_ms, std::function<void()> drained) {
   accept_.flush();
   // The acks of accepted messages leave before the close frames do.
   accept_.when_idle([this, finish] {
+    ways_.stop();  // what is open is offered again after the next start
     close_all_connections();
     writes_.flush(finish);
   });
@@ -167,6 +170,8 @@ void Broker::stop() {
   writes_.stop();
   accept_.stop();
   delivery_.stop();
+  ways_.stop();
+  messages_.stop();
   hooks_.close();
   listener_.reset();
   operator_listener_.reset();

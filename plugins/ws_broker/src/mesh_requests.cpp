@@ -125,7 +125,7 @@ void handle_audit_verify(Broker& broker, Connection& connection, const JsonValue
       [verdict, frame] { return verify_result(*verdict, frame); });
 }
 
-void handle_mesh_info(Broker&, Connection& connection, const JsonValue& frame) {
+void handle_mesh_info(Broker& broker, Connection& connection, const JsonValue& frame) {
   const Presence& caller = *connection.presence;
   std::set<std::string> groups;
   std::int64_t peers = 0;
@@ -157,6 +157,9 @@ void handle_mesh_info(Broker&, Connection& connection, const JsonValue& frame) {
   object.raw("yourGroups", groups_json(caller.groups));
   object.text_if("_reqId", request_id(frame));
   object.close();
+  if (broker.messages().has_contributors("mesh_info")) {
+    broker.messages().contribute("mesh_info", caller, protocol::to_json(frame), out);
+  }
   connection.reply(std::move(out));
 }
 

@@ -33,7 +33,7 @@ Metrics::Metrics(const HostApi& host)
                       "Messages accepted and stored, by priority"),
       messages_rejected(host, "broker_messages_rejected_total", "reason",
                         {"rate_limit", "too_large", "no_recipient", "parse_or_handler", "idempotency_key_reused",
-                         "hook_denied", "storage", "unsupported"},
+                         "hook_denied", "storage", "unsupported", "feature"},
                         "Frames and sends that were refused, by reason"),
       dropped_by_grant(host, "broker_messages_dropped_by_grant_total", "cap", {"dm", "broadcast"},
                        "Stays 0: this broker has no grants that could drop a message"),
@@ -55,7 +55,8 @@ Metrics::Metrics(const HostApi& host)
       pushes(host.counter("broker_pushes_total", "", "Message frames written to recipients")),
       redeliveries(host.counter("broker_redeliveries_total", "", "Message frames written again")),
       expired(host.counter("broker_deliveries_expired_total", "", "Deliveries dropped after the queue retention")),
-      drops(host, "broker_drops_total", "reason", {"slow_consumer_event", "write_behind", "session_keys", "audit"},
+      drops(host, "broker_drops_total", "reason",
+            {"slow_consumer_event", "write_behind", "session_keys", "audit", "feature_requests"},
             "Things given up on because of a bound"),
       rate_then_refused(host.counter("broker_rate_limit_consumed_then_b2_rejected_total", "",
                                      "Sends that used up rate limit budget and were refused afterwards")),
@@ -63,6 +64,14 @@ Metrics::Metrics(const HostApi& host)
       prunes_skipped(host.counter("broker_prunes_skipped_total", "",
                                   "Removals of old rows that were left out because the wall clock had jumped")),
       connections_held(host.counter("broker_connections_held_total", "",
-                                    "Times that frames of a connection with too many open requests had to wait")) {}
+                                    "Times that frames of a connection with too many open requests had to wait")),
+      feature_requests(host.counter("broker_feature_requests_total", "", "Requests handed to feature plugins")),
+      feature_timeouts(
+          host.counter("broker_feature_timeouts_total", "", "Requests that a feature plugin did not answer in time")),
+      feature_faults(host.counter("broker_feature_faults_total", "",
+                                  "Answers of feature plugins and ways that broke the contract")),
+      way_outcomes(host, "broker_way_offers_total", "outcome",
+                   {"taken", "refused", "later", "delivered", "failed", "rejected", "timeout", "withdrawn"},
+                   "Offers of messages to ways of delivery, and what became of them") {}
 
 }  // namespace cm::broker

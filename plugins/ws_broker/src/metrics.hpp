@@ -59,6 +59,10 @@ struct Metrics {
   Metric presences;
   Metric prunes_skipped;
   Metric connections_held;
+  Metric feature_requests;
+  Metric feature_timeouts;
+  Metric feature_faults;
+  LabelledCounter way_outcomes;
 };
 
 }  // namespace cm::broker

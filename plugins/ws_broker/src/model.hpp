@@ -125,6 +125,7 @@ struct Presence {
   std::optional<std::string> model;
   std::optional<std::string> summary;
   std::optional<std::string> stats_json;
+  std::string features_json;  // what was negotiated; empty: nothing
   protocol::RestoredStats stats;
   std::vector<protocol::GroupMembership> groups;
   protocol::JsonValue profile;

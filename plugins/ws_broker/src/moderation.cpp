@@ -183,6 +183,12 @@ void store_revocation(Broker& broker, Member& member, std::optional<std::int64_t
           MeshCache::set_revoked(member, at_ms);
         }
         done(status.ok());
+        if (status.ok() && at_ms) {
+          broker.ways().member_reached(member);
+          broker.messages().member_removed(member);
+        } else if (status.ok()) {
+          broker.messages().member_joined(member);
+        }
       });
 }
 

@@ -196,6 +196,7 @@ void post_mesh(Broker& broker, const HttpRequest& request, const JsonValue& json
                            object.text("created_at", iso_time(added.created_at_ms));
                            object.close();
                            request.respond_json(201, body);
+                           broker.messages().mesh_created(added);
                          });
 }
 

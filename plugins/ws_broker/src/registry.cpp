@@ -27,7 +27,7 @@ Presence& Registry::add(std::unique_ptr<Presence> presence) {
   mesh.by_session_id.emplace(added.session_id, &added);
   added.member->presences.push_back(&added);
   mesh.presences.emplace(added.number, std::move(presence));
-  ++size_;
+  by_number_.emplace(added.number, &added);
   return added;
 }
 
@@ -41,9 +41,14 @@ std::unique_ptr<Presence> Registry::remove(Presence& presence) {
   const auto found = mesh.presences.find(presence.number);
   std::unique_ptr<Presence> owned = std::move(found->second);
   mesh.presences.erase(found);
-  --size_;
+  by_number_.erase(owned->number);
   owned->lease.evict();
   return owned;
+}
+
+Presence* Registry::find(std::uint64_t number) const noexcept {
+  const auto found = by_number_.find(number);
+  return found == by_number_.end() ? nullptr : found->second;
 }
 
 void Registry::set_session_id(Presence& presence, std::string session_id) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "plugins/ws_broker/src/model.hpp"
@@ -34,11 +35,14 @@ class Registry {
   // Every presence of the mesh in the order of the hellos. The function must not add or remove presences.
   static void for_each(Mesh& mesh, const std::function<void(Presence&)>& function);
 
-  std::size_t size() const noexcept { return size_; }
+  // By its number, or null when it was removed.
+  Presence* find(std::uint64_t number) const noexcept;
+
+  std::size_t size() const noexcept { return by_number_.size(); }
 
  private:
   std::uint64_t next_number_ = 1;
-  std::size_t size_ = 0;
+  std::unordered_map<std::uint64_t, Presence*> by_number_;
 };
 
 }  // namespace cm::broker

@@ -67,7 +67,7 @@ bool proofs_are_good(Broker& broker, Connection& connection, const SessionHello&
   return true;
 }
 
-void reply_ack(Connection& connection, const Presence& presence, bool reattached) {
+void reply_ack(Broker& broker, Connection& connection, const Presence& presence, bool reattached) {
   protocol::HelloAck ack;
   ack.presence_id = presence.id;
   ack.member_display_name = presence.display_name;
@@ -79,6 +79,7 @@ void reply_ack(Connection& connection, const Presence& presence, bool reattached
   }
   std::string frame;
   protocol::write_hello_ack(frame, ack);
+  broker.messages().contribute("hello_ack", presence, R"({"type":"session_hello"})", frame);
   connection.reply(std::move(frame));
 }
 
@@ -90,7 +91,7 @@ void reattach(Broker& broker, Connection& connection, Presence& presence, const 
   }
   broker.registry().set_session_id(presence, hello.session_id);
   broker.bind(connection, presence);
-  reply_ack(connection, presence, true);
+  reply_ack(broker, connection, presence, true);
   broker.delivery().presence_online(presence);
 }
 
@@ -110,7 +111,7 @@ void join(Broker& broker, Connection& connection, Member& member, const SessionH
   Presence& presence = broker.registry().add(std::move(fresh));
   broker.context().metrics.presences.set(static_cast<std::int64_t>(broker.registry().size()));
   broker.bind(connection, presence);
-  reply_ack(connection, presence, false);
+  reply_ack(broker, connection, presence, false);
   broker.delivery().presence_online(presence);
 
   protocol::JsonValue audit;
@@ -125,6 +126,7 @@ void join(Broker& broker, Connection& connection, Member& member, const SessionH
   data.set("displayName", protocol::JsonValue(presence.display_name));  // what the 1.37.0 client prints
   broker.push_event(*presence.mesh, "peer_joined", protocol::to_json(data),
                     [&presence](const Presence& other) { return &other != &presence; });
+  broker.messages().presence_joined(presence);
 }
 
 }  // namespace

@@ -22,6 +22,8 @@ void Broker::tick() {
   const std::int64_t now_ms = context_.now_ms();
   tick_leases(now_ms);
   tick_handshakes(now_ms);
+  messages_.tick(now_ms);
+  ways_.tick(now_ms);
   if (now_ms >= next_claim_sweep_ms_) {
     next_claim_sweep_ms_ = now_ms + context_.options.claim_lease_ms / kSweepsPerPeriod;
     delivery_.sweep();
@@ -75,6 +77,7 @@ void Broker::evict(Presence& presence) {
   data.set("pubkey", protocol::JsonValue(presence.routing_key()));
   data.set("displayName", protocol::JsonValue(presence.display_name));
   audit_.append(mesh, "peer_left", member, protocol::JsonValue(protocol::JsonValue::Object()));
+  messages_.presence_left(presence);
   const std::unique_ptr<Presence> removed = registry_.remove(presence);
   context_.metrics.presences.set(static_cast<std::int64_t>(registry_.size()));
   push_event(mesh, "peer_left", protocol::to_json(data),
@@ -158,6 +161,7 @@ void Broker::prune() {
     MeshCache::forget_sessions(*mesh, limits.sessions_before_ms);
   }
   delivery_.expire(limits.queue_before_ms);
+  ways_.expire(limits.queue_before_ms);
   auto counts = std::make_shared<PruneCounts>();
   context_.storage.submit(
       [sql = context_.sql, limits, counts](SqlTransaction& tx) { return sql->prune(tx, limits, *counts); },

@@ -93,6 +93,11 @@ class SqlTransaction {
   SqlTransaction(cm_storage_transaction* transaction, const cm_storage_sql_v1* sql) noexcept
       : transaction_(transaction), sql_(sql) {}
 
+  // For works in C that are run inside this one. [worker]
+  cm_storage_transaction* raw() const noexcept { return transaction_; }
+  // The functions that go with it. [worker]
+  const cm_storage_sql_v1* raw_sql() const noexcept { return sql_; }
+
   // Number of changed rows.
   Result<std::uint64_t> execute(cm_statement statement, std::initializer_list<SqlValue> parameters = {}) {
     const Parameters raw(parameters);
