@@ -66,7 +66,7 @@ TEST_F(Isolation, TalksOverWebSocketsInBothTiers) {
   for (const bool isolated : {false, true}) {
     start_host(asker("", isolated));
     for (const std::size_t size : {1u, 5'000u, 700'000u}) {
-      EXPECT_EQ(post("/talk", std::string(size, 'w')), "opened pong same 1000  clean");
+      EXPECT_EQ(post("/talk", std::string(size, 'w')), "opened same 1000  clean ponged");
     }
     stop_host();
     EXPECT_FALSE(log_->has("misbehaving")) << log_->text();

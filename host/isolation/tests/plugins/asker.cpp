@@ -24,7 +24,7 @@ class Talker final : public cm::WebSocketOwner {
     socket.ping();
     socket.send_text(to_send);
   }
-  void on_pong() override { transcript_ += "pong "; }
+  void on_pong() override { ponged_ = true; }
   void on_messages(std::span<const cm_websocket_message> messages) override {
     for (const cm_websocket_message& message : messages) {
       const std::string text(reinterpret_cast<const char*>(message.data), message.size);
@@ -37,7 +37,8 @@ class Talker final : public cm::WebSocketOwner {
     }
   }
   void on_closed(std::uint32_t code, std::string_view reason, bool clean) override {
-    transcript_ += std::to_string(code) + " " + std::string(reason) + (clean ? " clean" : " not clean");
+    transcript_ += std::to_string(code) + " " + std::string(reason) + (clean ? " clean" : " not clean") +
+                   (ponged_ ? " ponged" : "");
     if (on_end) {
       on_end(transcript_);
     }
@@ -45,6 +46,7 @@ class Talker final : public cm::WebSocketOwner {
 
  private:
   std::string transcript_;
+  bool ponged_ = false;  // before or after the message: both are right
 };
 
 class Asker final : public cm::PluginInstance {
