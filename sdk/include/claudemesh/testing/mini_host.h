@@ -37,6 +37,7 @@ extern "C" {
     }                                                                          \
   } while (0)
 
+/* A timer that waits; handle 0: the place is free. */
 typedef struct cm_test_timer {
   cm_handle handle;
   uint64_t due_us;
@@ -45,11 +46,13 @@ typedef struct cm_test_timer {
   void* user;
 } cm_test_timer;
 
+/* A post or a job that waits for cm_test_run. */
 typedef struct cm_test_job {
   cm_callback function;
   void* user;
 } cm_test_job;
 
+/* An HTTP call that the plugin made; body and URL are cut to these sizes. */
 typedef struct cm_test_http_call {
   cm_handle handle; /* 0: answered or cancelled */
   char method[16];
@@ -59,6 +62,7 @@ typedef struct cm_test_http_call {
   void* user;
 } cm_test_http_call;
 
+/* A route that the plugin serves. */
 typedef struct cm_test_route {
   char method[16];
   char pattern[128];
@@ -96,17 +100,21 @@ static struct {
   cm_status completed_status;
 } cm_test;
 
+/* Text as the host gives it, without a copy. */
 static inline cm_text_hview cm_test_hview(const char* text) {
   const cm_text_hview view = {text, (uint64_t)strlen(text)};
   return view;
 }
+/* Text as a plugin gives it, without a copy. */
 static inline cm_text_pview cm_test_pview(const char* text) {
   const cm_text_pview view = {text, (uint64_t)strlen(text)};
   return view;
 }
+/* Are the two the same bytes? */
 static inline bool cm_test_same(const char* text, cm_text_pview view) {
   return strlen(text) == view.size && memcmp(text, view.data, view.size) == 0;
 }
+/* Copies what fits and ends it with a zero. */
 static inline void cm_test_copy(char* out, size_t out_size, const void* data, uint64_t size) {
   const size_t count = size < out_size - 1 ? (size_t)size : out_size - 1;
   if (count != 0) {
@@ -164,10 +172,12 @@ static const void* cm_test_get(cm_handle self, const char* id) CM_NOEXCEPT {
   }
   return NULL;
 }
+/* cm_host.set_error: the text is in cm_test.error. */
 static void cm_test_set_error(cm_handle self, cm_text_pview text) CM_NOEXCEPT {
   (void)self;
   cm_test_copy(cm_test.error, sizeof cm_test.error, text.data, text.size);
 }
+/* cm_host.complete: cm_test.completed and cm_test.completed_status tell. */
 static cm_status cm_test_complete(cm_handle self, cm_handle ticket, cm_status status, cm_text_pview text) CM_NOEXCEPT {
   (void)ticket;
   cm_test.completed = true;
@@ -242,6 +252,7 @@ static inline void cm_test_open(const char* path) {
     exit(2);
   }
 }
+/* Runs what a step posted; the status of the step, or of its late answer. */
 static inline cm_status cm_test_step(cm_status status) {
   cm_test_run();
   return status != CM_DEFER ? status : cm_test.completed ? cm_test.completed_status : CM_DEFER;
@@ -259,6 +270,7 @@ static inline cm_status cm_test_begin(void) {
   }
   return status == CM_OK ? cm_test_step(cm_test.table->start(cm_test.instance, 2)) : status;
 }
+/* A table that the plugin provides, or null. */
 static inline const void* cm_test_extension(const char* id) {
   return cm_test.table->get_extension(cm_test.instance, id);
 }
