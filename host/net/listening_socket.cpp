@@ -178,6 +178,15 @@ void ListeningSocket::remember_file() {
   }
 }
 
+bool ListeningSocket::reachable() const noexcept {
+  if (info_.path.empty()) {
+    return true;
+  }
+  struct stat info{};
+  return ::lstat(info_.path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode) &&
+         (file_inode_ == 0 || (info.st_ino == file_inode_ && info.st_dev == file_device_));
+}
+
 Result<int> ListeningSocket::duplicate() const {
   const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) {

@@ -30,6 +30,8 @@ class ListeningSocket {
   int fd() const noexcept { return fd_; }
   // Host and port, or path; without id and tls.
   const ListenerInfo& info() const noexcept { return info_; }
+  // False for a Unix socket whose file is gone or belongs to another socket: nobody can connect any more.
+  bool reachable() const noexcept;
   // Another descriptor of the same socket, close-on-exec. kBusy when the process has none left.
   Result<int> duplicate() const;
   // Somebody else listens on: the file stays when this object goes.

@@ -71,6 +71,7 @@ Result<net::ListeningSocket> ListeningSockets::open(const ListenAddress& address
 // Unused ones first: two listeners of one instance may both have asked for port 0.
 ListeningSockets::Entry* ListeningSockets::find_usable(const std::string& owner, const std::string& text,
                                                        const ListenAddress& address) {
+  std::erase_if(entries_, [](const Entry& entry) { return entry.users.empty() && !entry.socket.reachable(); });
   const bool any_port = address.unix_path.empty() && address.port == 0;
   Entry* shared = nullptr;
   for (Entry& entry : entries_) {

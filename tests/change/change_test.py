@@ -117,6 +117,38 @@ class ManagedBroker(Broker):
             return int(re.search(r"VmRSS:\s+(\d+)", text.read())[1])
 
 
+class Adopted:
+    """A process that became a child of this one when its parent ended; as much of Popen as is needed."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.returncode = None
+
+    def poll(self):
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def wait(self, _timeout_s=None):
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def upgrade_daemon(daemon):
+    """The daemon's own way: its socket and its pid file pass on."""
+    daemon.child.send_signal(signal.SIGUSR2)
+    code = daemon.child.wait(STEP_TIMEOUT_S)
+    with open(os.path.join(daemon.home, "daemon", "daemon.pid"), encoding="ascii") as text:
+        daemon.child = Adopted(int(text.read()))
+    wait_until(daemon.linked, READY_TIMEOUT_S, f"the link of {daemon.name} after its upgrade")
+    return [] if code == 0 else [f"the replaced {daemon.name} ended with {code}, expected 0"]
+
+
 class Visitor(threading.Thread):
     """Connects, asks once, reads the answer to its end, and begins again."""
 
@@ -243,6 +275,7 @@ def run(arguments, folder):
             measured.update(reloads(broker, arguments.reloads, problems))
         if arguments.upgrades:
             measured.update(upgrades(broker, arguments.upgrades, visitors, problems))
+            problems += upgrade_daemon(alice)
         for thread in senders + visitors:
             thread.stopping.set()
         for thread in senders + visitors:

@@ -166,6 +166,17 @@ TEST_F(ReloadTest, AnAddressMovesFromARemovedInstanceToAnAddedOne) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "moving.sock"));
 }
 
+TEST_F(ReloadTest, ASocketWhoseFileWasRemovedIsBoundAnew) {
+  start_host(echo());
+  std::filesystem::remove(socket_path());
+  next_text_ = echo("echo",
+                    "permissions = [\"cm.config/1\", \"cm.http.server/1\", \"cm.websocket/1\", "
+                    "\"cm.metrics/1\", \"cm.log/1\", \"cm.buffer/1\"]\n");
+  const Status reloaded = host_->reload();
+  ASSERT_TRUE(reloaded.ok()) << reloaded.error().message;
+  EXPECT_EQ(request(url("/hello")).status, 200);
+}
+
 TEST_F(ReloadTest, AChangedLibraryIsNamedAndGoesOn) {
   const std::filesystem::path copy = folder_ / "echo_copy.so";
   std::filesystem::copy_file(CM_TEST_PLUGIN_DIR "/test_echo.so", copy);

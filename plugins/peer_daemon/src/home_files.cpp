@@ -165,11 +165,4 @@ Status write_private_file(const std::string& path, std::string_view content) {
   return {};
 }
 
-void remove_stale_socket(const std::string& path) {
-  struct stat info{};
-  if (::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
-    static_cast<void>(::unlink(path.c_str()));
-  }
-}
-
 }  // namespace cm::daemon

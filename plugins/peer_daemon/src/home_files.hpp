@@ -47,7 +47,4 @@ Result<std::optional<PrivateFile>> read_private_file(const std::string& path);
 // Mode 0600, complete or not at all: a temporary file beside it, fsync, rename, fsync of the directory.
 Status write_private_file(const std::string& path, std::string_view content);
 
-// Removes a Unix socket that nobody can listen on any more; other kinds of files stay.
-void remove_stale_socket(const std::string& path);
-
 }  // namespace cm::daemon

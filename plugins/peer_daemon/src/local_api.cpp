@@ -17,7 +17,6 @@ Status LocalApi::open(ApiParts parts, SecretText local_token) {
   parts_ = std::move(parts);
   local_token_ = std::move(local_token);
   if (!parts_.options->socket.empty()) {
-    remove_stale_socket(parts_.options->socket);  // the pid lock is ours: nobody listens there
     const Status status = listen("unix:" + parts_.options->socket);
     if (!status.ok()) {
       return status;
