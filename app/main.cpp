@@ -9,6 +9,8 @@
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
 #include "host/services/list_running.hpp"
+#include "sdk/checker/runner.hpp"
+#include "sdk/checker/verbs.hpp"
 #include "sdk/template/new_plugin.hpp"
 #ifdef CM_HAVE_CLI
 #include "cli/verbs.hpp"
@@ -38,6 +40,8 @@ int main(int argc, char** argv) {
   if (cm::isolation::is_runner(argc, argv)) {
     return cm::isolation::runner_main();
   }
+  // So is the process of one check of a plugin.
+  cm::checker::become_child_if_asked(argc, argv);
   CLI::App app("claudemesh: an end-to-end encrypted mesh for agents, made of plugins", "claudemesh");
   app.set_version_flag("--version", "claudemesh " CM_VERSION);
   app.require_subcommand(1);
@@ -49,6 +53,7 @@ int main(int argc, char** argv) {
   };
   cm::loader::add_host_verbs(app, verbs, exit_code);
   cm::sdk::add_new_plugin_verb(app, std::cout, std::cerr, exit_code);
+  cm::checker::add_check_verb(*app.get_subcommand("plugin"), exit_code);
 #ifdef CM_HAVE_CLI
   cm::cli::add_verbs(app, exit_code);
 #endif
