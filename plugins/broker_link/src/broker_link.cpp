@@ -65,12 +65,45 @@ void BrokerLink::start(Done started) {
 
 void BrokerLink::stop() {
   running_ = false;
+  signaling_.stop();
   links_.clear();
   closing_.clear();
 }
 
 const void* BrokerLink::extension(std::string_view extension_id) {
+  if (extension_id == CM_SIGNALING_ID) {
+    return &kSignaling;
+  }
   return extension_id == CM_TRANSPORT_ID ? &kTable : nullptr;
+}
+
+const cm_signaling_v1 BrokerLink::kSignaling = {
+    sizeof(cm_signaling_v1), 0, &BrokerLink::table_attach,
+    [](void* instance, cm_handle attachment) noexcept { self_of(instance)->signaling_.detach(attachment); },
+    [](void* instance, cm_handle attachment, const cm_signal* signal, cm_signal_sent sent, void* user) noexcept {
+      return self_of(instance)->signaling_.send(attachment, *signal, sent, user);
+    }};
+
+cm_status BrokerLink::table_attach(void* instance, cm_handle caller, const cm_signaling_identity* identity,
+                                   const cm_signaling_callbacks* callbacks, void* user,
+                                   cm_handle* out_attachment) noexcept {
+  BrokerLink* self = self_of(instance);
+  if (!self->running_) {
+    return CM_GONE;
+  }
+  return self->signaling_.attach(caller, *identity, *callbacks, user, out_attachment, self->link_of(*identity));
+}
+
+Link* BrokerLink::link_of(const cm_signaling_identity& wanted) noexcept {
+  for (const auto& [handle, link] : links_) {
+    const Identity& identity = link->identity();
+    const std::string_view session = identity.session ? std::string_view(identity.session_pubkey) : std::string_view();
+    if (identity.url == to_view(wanted.url) && identity.mesh_id == to_view(wanted.mesh_id) &&
+        identity.member_pubkey == to_view(wanted.member_pubkey) && session == to_view(wanted.session_pubkey)) {
+      return link.get();
+    }
+  }
+  return nullptr;
 }
 
 Link* BrokerLink::find(cm_handle link) noexcept {
@@ -100,6 +133,7 @@ cm_status BrokerLink::open(const cm_link_identity& identity, const cm_link_callb
   auto link =
       std::make_unique<Link>(host(), options_, metrics_, handle, std::move(*owned), copy, user, std::move(finished));
   Link* raw = link.get();
+  raw->set_observer(&signaling_);
   links_.emplace(handle, std::move(link));
   *out_link = handle;
   raw->start();
@@ -114,6 +148,8 @@ void BrokerLink::close(cm_handle link) {
   Link* raw = place->second.get();
   closing_.emplace(link, std::move(place->second));
   links_.erase(place);
+  signaling_.link_closed(*raw);
+  raw->set_observer(nullptr);
   raw->close();
 }
 

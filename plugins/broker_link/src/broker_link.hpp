@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "plugins/broker_link/src/link.hpp"
+#include "plugins/broker_link/src/signaling.hpp"
 
 namespace cm::broker_link {
 
@@ -16,7 +17,7 @@ inline constexpr std::size_t kLinksMax = 4'096;
 
 class BrokerLink final : public PluginInstance {
  public:
-  explicit BrokerLink(const cm_host* host) : PluginInstance(host) {}
+  explicit BrokerLink(const cm_host* host) : PluginInstance(host), signaling_(PluginInstance::host()) {}
 
   std::vector<TableNeed> required_tables() const override {
     return {need<cm_loop_v1>(CM_LOOP_ID),     need<cm_timer_v1>(CM_TIMER_ID),   need<cm_clock_v1>(CM_CLOCK_ID),
@@ -45,6 +46,13 @@ class BrokerLink final : public PluginInstance {
   void close(cm_handle link);
   Link* find(cm_handle link) noexcept;
 
+  static const cm_signaling_v1 kSignaling;
+  static cm_status table_attach(void* instance, cm_handle caller, const cm_signaling_identity* identity,
+                                const cm_signaling_callbacks* callbacks, void* user,
+                                cm_handle* out_attachment) noexcept;
+  Link* link_of(const cm_signaling_identity& identity) noexcept;
+
+  Signaling signaling_;
   LinkOptions options_;
   LinkMetrics metrics_;
   bool running_ = false;

@@ -78,6 +78,7 @@ void Link::start() {
 void Link::connect() {
   phase_ = Phase::kConnecting;
   hello_sent_ = false;
+  passes_signals_ = false;
   refused_locally_ = false;
   slow_ = false;
   refusal_code_.clear();
@@ -165,6 +166,9 @@ void Link::become_open() {
   StateDetail detail;
   detail.features = features_.has_value() ? &*features_ : nullptr;
   report_state(CM_LINK_OPEN, detail);
+  if (observer_ != nullptr && phase_ == Phase::kOpen) {
+    observer_->link_changed(*this);
+  }
 }
 
 // Drops the connection from our side; the host calls no one back.
@@ -220,6 +224,9 @@ void Link::lost(std::uint32_t code, std::string_view reason) {
   }
   const auto replies = requests_.take_all();
   deadline_timer_.cancel();
+  if (observer_ != nullptr) {
+    observer_->link_changed(*this);
+  }
   phase_timer_.start_ms(next.delay_ms, [this] { connect(); });
   for (const auto& reply : replies) {
     if (phase_ == Phase::kClosed) {

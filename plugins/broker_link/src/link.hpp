@@ -16,9 +16,24 @@
 #include "plugins/broker_link/src/features_json.hpp"
 #include "plugins/broker_link/src/link_types.hpp"
 #include "plugins/broker_link/src/reconnect_policy.hpp"
+#include "protocol/json.hpp"
 #include "protocol/wire_reader.hpp"
 
 namespace cm::broker_link {
+
+class Link;
+
+// Told what cm.signaling/1 needs of the links. [loop]
+class LinkObserver {
+ public:
+  // It opened, or its connection ended.
+  virtual void link_changed(Link& link) = 0;
+  // A frame whose type begins with "p2p_" and that answers no request.
+  virtual void link_signal(Link& link, const protocol::JsonValue& frame) = 0;
+
+ protected:
+  ~LinkObserver() = default;
+};
 
 // Lives on the loop of the instance. Callbacks may call send, request, acknowledge and close of this link; after close
 // none follows. The owner destroys a closed link later, never inside one of its callbacks.
@@ -36,6 +51,12 @@ class Link final : public WebSocketOwner {
   void start();
   // Says goodbye with 1000 when connected; nothing is reported any more.
   void close();
+
+  void set_observer(LinkObserver* observer) noexcept { observer_ = observer; }
+  const Identity& identity() const noexcept { return identity_; }
+  bool is_open() const noexcept { return phase_ == Phase::kOpen; }
+  // Whether the broker's hello_ack promised to pass signals.
+  bool passes_signals() const noexcept { return passes_signals_; }
 
   // Functions of cm.transport/1.
   cm_status send(const cm_outbound* messages, std::uint64_t count, std::uint64_t* out_taken);
@@ -106,6 +127,8 @@ class Link final : public WebSocketOwner {
   Phase phase_ = Phase::kIdle;
   bool slow_ = false;  // the socket asked to slow down
   bool hello_sent_ = false;
+  bool passes_signals_ = false;
+  LinkObserver* observer_ = nullptr;
   bool knows_negotiation_ = true;  // until a broker left a negotiation unanswered
   bool refused_locally_ = false;   // we close because a required feature is missing
   std::uint64_t last_activity_ms_ = 0;

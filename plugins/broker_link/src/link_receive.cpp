@@ -101,6 +101,12 @@ void Link::handle_frame(const cm_websocket_message& message) {
       handle_error();
       break;
     default:
+      if (observer_ != nullptr && reader_.req_id().empty() && reader_.type_name().starts_with("p2p_")) {
+        if (const cm::Result<protocol::JsonValue> frame = reader_.tree(); frame.ok()) {
+          observer_->link_signal(*this, *frame);
+        }
+        break;
+      }
       answer_request(reader_.req_id());
       break;
   }
@@ -110,6 +116,8 @@ void Link::handle_hello_ack() {
   if (phase_ != Phase::kHello) {
     return;
   }
+  const cm::Result<protocol::JsonValue> ack = reader_.tree();
+  passes_signals_ = ack.ok() && ack->find("p2pSignals") != nullptr;
   phase_timer_.cancel();
   start_negotiation();
 }
