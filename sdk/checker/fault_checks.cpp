@@ -124,13 +124,17 @@ Outcome fail_websocket(const Subject& subject) {
   return fails_each(subject, CM_WEBSOCKET_ID);
 }
 
-// Not one call but many, drawn by the seed.
+// Not one call but many, drawn by the seed; more and more of them, as a host gets worse.
 Outcome survives_many_failures(const Subject& subject) {
-  for (std::uint64_t seed = 1; seed <= 15; ++seed) {
-    const std::string situation = "a third of all calls fail (seed " + std::to_string(seed) + ")";
+  constexpr double kShares[] = {0.05, 0.1, 0.2, 0.4};
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    const double share = kShares[seed % std::size(kShares)];
+    const std::string situation =
+        std::to_string(static_cast<int>(share * 100)) + " % of all calls fail (seed " + std::to_string(seed) + ")";
     progress(situation);
-    Bench bench(subject,
-                {.seed = seed, .values = {}, .probe = [&](sim::HostProbe& probe) { probe.fail_randomly(0.3, seed); }});
+    Bench bench(subject, {.seed = seed, .values = {}, .probe = [&](sim::HostProbe& probe) {
+                            probe.fail_randomly(share, seed);
+                          }});
     live(bench);
     Outcome outcome = judge(bench, situation);
     if (outcome.verdict == Verdict::kFailed) {

@@ -58,7 +58,8 @@ static uint32_t invoke(void* instance, const cm_hook_event* event, const cm_hook
   }
 #endif
 #ifdef BAD_BLOCKS
-  const struct timespec pause = {1, 200000000};
+  static int paused = 0; /* once is enough */
+  const struct timespec pause = {paused++ == 0 ? 1 : 0, 200000000};
   nanosleep(&pause, NULL);
 #endif
 #ifdef BAD_PREFIX_OF_POINT

@@ -108,8 +108,8 @@ static cm_status configure(cm_instance* instance) {
     return refuse(bad, CM_INVALID, "the limit 5 is not possible; set another one");
   }
 #endif
-  const cm_status defined = bad->metrics->define(self_of(bad), CM_METRIC_COUNTER, text("bad_total"), text(""),
-                                                 text("Nothing"), &bad->metric);
+  const cm_status defined =
+      bad->metrics->define(self_of(bad), CM_METRIC_COUNTER, text("bad_total"), text(""), text("Nothing"), &bad->metric);
   CRASH_IF(FAULT_IN("metrics"), defined);
   bad->has_metric = defined == CM_OK;
 #ifdef BAD_WORKS_EARLY
@@ -453,7 +453,9 @@ CM_EXPORT int bad_second_symbol = 1;
 #ifdef BAD_UNDEFINED_SYMBOL
 extern void bad_symbol_that_nobody_has(void);
 CM_EXPORT void bad_caller(void);
-CM_EXPORT void bad_caller(void) { bad_symbol_that_nobody_has(); }
+CM_EXPORT void bad_caller(void) {
+  bad_symbol_that_nobody_has();
+}
 #endif
 #ifdef BAD_CONSTRUCTOR
 __attribute__((constructor)) static void at_load(void) {
@@ -469,5 +471,6 @@ __attribute__((constructor)) static void at_load(void) {
 #ifndef BAD_ENTRY_RESERVED
 #define BAD_ENTRY_RESERVED 0
 #endif
-const cm_plugin_entry_v1 cm_plugin_entry = {CM_PLUGIN_MAGIC, sizeof(cm_plugin_entry_v1), BAD_ENTRY_ABI, BAD_ENTRY_ABI,
-                                            BAD_ENTRY_RESERVED, init, NULL, get_factory};
+const cm_plugin_entry_v1 cm_plugin_entry = {
+    CM_PLUGIN_MAGIC, sizeof(cm_plugin_entry_v1), BAD_ENTRY_ABI, BAD_ENTRY_ABI, BAD_ENTRY_RESERVED, init, NULL,
+    get_factory};

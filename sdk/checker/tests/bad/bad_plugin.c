@@ -1,7 +1,7 @@
-/* A hook that does everything right, unless a BAD_... macro makes it do one thing wrong. Each badness becomes a library of
- * its own (CMakeLists.txt), and a test says which check must find it. It uses every table, so that every check has
- * something to look at: a periodic timer, a worker's job that comes back by a post, a buffer, an event, a listener, an HTTP
- * call, a WebSocket and, with USE_STORE, another plugin. */
+/* A hook that does everything right, unless a BAD_... macro makes it do one thing wrong. Each badness becomes a library
+ * of its own (CMakeLists.txt), and a test says which check must find it. It uses every table, so that every check has
+ * something to look at: a periodic timer, a worker's job that comes back by a post, a buffer, an event, a listener, an
+ * HTTP call, a WebSocket and, with USE_STORE, another plugin. */
 #define _GNU_SOURCE
 #include <claudemesh/ext/hook.h>
 #include <claudemesh/ext/host.h>
@@ -45,7 +45,7 @@
 #define BAD_LIMIT_RANGE "\"min\":1,\"max\":1000,"
 #endif
 #ifdef USE_STORE
-#define STORE_OPTION                                                                                             \
+#define STORE_OPTION \
   ",{\"name\":\"store\",\"type\":\"plugin\",\"extension\":\"cm.storage/1\",\"required\":true,\"doc\":\"A store.\"}"
 #else
 #define STORE_OPTION ""
@@ -53,13 +53,14 @@
 
 #ifndef BAD_NO_MANIFEST
 CM_PLUGIN_MANIFEST(
-    "{\"id\":\"org.test.bad\",\"name\":\"bad\",\"version\":\"1.0.0\",\"abi\":" BAD_ABI "," BAD_DESCRIPTION BAD_LICENSE
-        BAD_PLATFORM "\"kinds\":" BAD_KINDS
+    "{\"id\":\"org.test.bad\",\"name\":\"bad\",\"version\":\"1.0.0\",\"abi\":" BAD_ABI
+    "," BAD_DESCRIPTION BAD_LICENSE BAD_PLATFORM "\"kinds\":" BAD_KINDS
     ",\"requires\":[\"cm.config/1\",\"cm.log/1\",\"cm.metrics/1\",\"cm.timer/1\",\"cm.loop/1\",\"cm.worker/1\","
     "\"cm.buffer/1\",\"cm.events/1\",\"cm.clock/1\",\"cm.registry/1\",\"cm.http.server/1\",\"cm.http.client/1\","
     "\"cm.websocket/1\"" BAD_REQUIRES_EXTRA "],\"provides\":" BAD_PROVIDES
     ",\"options\":[{\"name\":\"word\",\"type\":\"string\",\"required\":true,\"max\":5000,\"doc\":\"A word.\"},"
-    "{\"name\":\"limit\",\"type\":\"int\",\"default\":5," BAD_LIMIT_RANGE "\"reloadable\":true,\"doc\":\"A limit.\"},"
+    "{\"name\":\"limit\",\"type\":\"int\",\"default\":5," BAD_LIMIT_RANGE
+    "\"reloadable\":true,\"doc\":\"A limit.\"},"
     "{\"name\":\"key\",\"type\":\"secret\",\"default\":\"\",\"doc\":\"A key.\"}" STORE_OPTION BAD_MANIFEST_EXTRA "]}");
 #endif
 
@@ -117,7 +118,9 @@ static cm_text_pview text(const char* literal) {
   return view;
 }
 
-static cm_handle self_of(const struct bad* bad) { return bad->host->self; }
+static cm_handle self_of(const struct bad* bad) {
+  return bad->host->self;
+}
 
 static cm_status refuse(struct bad* bad, cm_status status, const char* why) {
 #ifndef BAD_SILENT_REFUSAL
@@ -130,11 +133,11 @@ static cm_status refuse(struct bad* bad, cm_status status, const char* why) {
 }
 
 /* What the badness of a failing call does: a plugin that does not look at a status crashes sooner or later. */
-#define CRASH_IF(macro_is_set, status) \
-  do {                                 \
+#define CRASH_IF(macro_is_set, status)                                \
+  do {                                                                \
     if ((macro_is_set) && (status) != CM_OK && (status) != CM_GONE) { \
-      abort();                         \
-    }                                  \
+      abort();                                                        \
+    }                                                                 \
   } while (0)
 #ifdef BAD_FAULT
 #define FAULT_IN(name) (strcmp(BAD_FAULT, name) == 0)
@@ -142,6 +145,7 @@ static cm_status refuse(struct bad* bad, cm_status status, const char* why) {
 #define FAULT_IN(name) 0
 #endif
 
+/* clang-format off: each part uses the ones above it. */
 #include "bad_work.h"
 #include "bad_hook.h"
 #include "bad_life.h"

@@ -1,6 +1,8 @@
 /* Part of bad_plugin.c: what it does while it runs. */
 
-static void never(void* user) { (void)user; }
+static void never(void* user) {
+  (void)user;
+}
 
 static void post_back(void* user) {
   struct bad* bad = user;
@@ -55,9 +57,9 @@ static void on_tick(void* user) {
   const cm_status published = bad->events->publish(self_of(bad), text("bad.tick"), text("{}"));
   CRASH_IF(FAULT_IN("events"), published);
 #ifdef BAD_MANY_FAILURES
-  static int failures = 0; /* one failure is survived, three are not */
+  static int failures = 0; /* one failure is survived, two are not */
   failures += published != CM_OK ? 1 : 0;
-  if (failures >= 3) {
+  if (failures >= 2) {
     abort();
   }
 #endif
@@ -135,8 +137,8 @@ static void on_opened(void* user, cm_handle socket) {
   CRASH_IF(FAULT_IN("websocket"), status);
 }
 
-static const cm_websocket_callbacks socket_callbacks = {sizeof(cm_websocket_callbacks), 0,    on_opened, on_messages, NULL,
-                                                        NULL,                           on_closed};
+static const cm_websocket_callbacks socket_callbacks = {
+    sizeof(cm_websocket_callbacks), 0, on_opened, on_messages, NULL, NULL, on_closed};
 
 static void connect_socket(void* user) {
   struct bad* bad = user;
@@ -144,8 +146,8 @@ static void connect_socket(void* user) {
   memset(&options, 0, sizeof(options));
   options.size = sizeof(options);
   bad->reconnect = CM_NO_HANDLE;
-  const cm_status status = bad->websocket->connect(self_of(bad), text("ws://peer:7900/ws"), &options, &socket_callbacks,
-                                                   bad, &bad->socket);
+  const cm_status status =
+      bad->websocket->connect(self_of(bad), text("ws://peer:7900/ws"), &options, &socket_callbacks, bad, &bad->socket);
   CRASH_IF(FAULT_IN("websocket"), status);
 }
 

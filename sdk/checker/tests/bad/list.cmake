@@ -100,3 +100,13 @@ bad(denies_silently BAD_DENIES_SILENTLY)
 bad(never_finishes BAD_NEVER_FINISHES)
 bad(finishes_twice BAD_FINISHES_TWICE)
 bad(reads_beyond BAD_READS_BEYOND)
+
+# Of stores and links the product's own are wrapped.
+foreach(badness good done_in_job migrate done_at_once keeps_failed readers_write done_twice silent_at_stop cuts_text
+    statement never_stops hides_full_disk)
+  bad_cpp(store_${badness} bad_storage.cpp storage_sqlite_core storage_sqlite "BAD=\"${badness}\"")
+endforeach()
+foreach(badness good no_name does_not_open does_not_close writes_out swaps takes_all knows_every_link stays_open loses_one
+    sent_twice)
+  bad_cpp(link_${badness} bad_transport.cpp broker_link_core broker_link "BAD=\"${badness}\"")
+endforeach()
