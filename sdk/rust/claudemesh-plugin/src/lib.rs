@@ -96,13 +96,16 @@ impl Host {
     fn this(&self) -> cm_handle {
         unsafe { (*self.raw).this }
     }
-    /// A table by id, or None: not in the manifest's `requires`, not granted, not offered.
+    /// A table by id, or None: not in the manifest's `requires`, not granted, not offered, or of an older host and shorter.
     ///
     /// # Safety
     /// `T` must be the type of that table.
     pub unsafe fn table<T>(&self, id: &str) -> Option<&'static T> {
         let id = CString::new(id).ok()?;
-        (((*self.raw).get)(self.this(), id.as_ptr()) as *const T).as_ref()
+        let table = ((*self.raw).get)(self.this(), id.as_ptr());
+        // Every table begins with its size.
+        let whole = !table.is_null() && *table.cast::<u32>() as usize >= std::mem::size_of::<T>();
+        if whole { table.cast::<T>().as_ref() } else { None }
     }
     fn need<T>(&self, id: &str) -> Result<&'static T, Error> {
         let missing = || Error::new(CM_DENIED, format!("the table {id} was not granted; name it in `requires` and `permissions`"));
@@ -485,6 +488,14 @@ unsafe extern "C" fn hook_invoke<P: Hook>(instance: User, event: *const cm_hook_
 pub struct Instance<P> {
     pub host: Host,
     pub plugin: P,
+    pub(crate) life: Life,
+}
+/// The last step that was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Life {
+    Created,
+    Configured,
+    Started,
 }
 /// # Safety
 /// `raw` must come from the host, as the first argument of a function of one of P's tables.
@@ -502,14 +513,32 @@ unsafe fn step<P: Plugin>(raw: User, function: impl FnOnce(&mut P) -> Result<(),
         }
     }
 }
+// Refuses a step that comes too early or twice.
+unsafe fn step_after<P: Plugin>(raw: User, before: Life, function: impl FnOnce(&mut P) -> Result<(), Error>) -> cm_status {
+    let instance = instance::<P>(raw);
+    if instance.life == before {
+        return step::<P>(raw, function);
+    }
+    let text = "a host creates, configures, starts and drains an instance in this order";
+    instance.host.set_error(&format!("found an instance that is {:?}; expected {:?}: {}", instance.life, before, text));
+    CM_INVALID
+}
 unsafe extern "C" fn configure<P: Plugin>(raw: User) -> cm_status {
-    step::<P>(raw, P::configure)
+    let status = step_after::<P>(raw, Life::Created, P::configure);
+    if status == CM_OK {
+        instance::<P>(raw).life = Life::Configured;
+    }
+    status
 }
 unsafe extern "C" fn start<P: Plugin>(raw: User, _ticket: cm_handle) -> cm_status {
-    step::<P>(raw, P::start)
+    let status = step_after::<P>(raw, Life::Configured, P::start);
+    if status == CM_OK {
+        instance::<P>(raw).life = Life::Started;
+    }
+    status
 }
 unsafe extern "C" fn drain<P: Plugin>(raw: User, _ticket: cm_handle, deadline_ms: u64) -> cm_status {
-    step::<P>(raw, |plugin| plugin.drain(deadline_ms))
+    step_after::<P>(raw, Life::Started, |plugin| plugin.drain(deadline_ms))
 }
 unsafe extern "C" fn stop<P: Plugin>(raw: User) {
     let instance = instance::<P>(raw);
@@ -557,7 +586,7 @@ unsafe extern "C" fn create<P: Plugin>(
     out_table: *mut *const cm_instance_table_v1,
 ) -> cm_status {
     let host = Host { raw: host };
-    match caught(host, None, || Some(Box::new(Instance { host, plugin: P::create(host) }))) {
+    match caught(host, None, || Some(Box::new(Instance { host, plugin: P::create(host), life: Life::Created }))) {
         Some(instance) => {
             *out_instance = Box::into_raw(instance).cast();
             *out_table = Tables::<P>::TABLE;

@@ -27,6 +27,8 @@ class {{Name}} final : public cm::PluginInstance {
  public:
   explicit {{Name}}(const cm_host* host) : PluginInstance(host) {}
 
+  // Without these the host's `configure` is refused in words.
+  std::vector<cm::TableNeed> required_tables() const override { return {cm::need<cm_config_v1>(CM_CONFIG_ID)}; }
   cm::Status configure() override {
     words_ = read_words(CM_CONFIG_ACTIVE);
     refused_ = host().counter("{{name}}_refused_total", "", "Messages refused");

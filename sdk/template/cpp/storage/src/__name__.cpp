@@ -208,6 +208,11 @@ class {{Name}} final : public cm::PluginInstance {
  public:
   explicit {{Name}}(const cm_host* host) : PluginInstance(host), database_(statements_) {}
 
+  // Without these the host's `configure` is refused in words.
+  std::vector<cm::TableNeed> required_tables() const override {
+    return {cm::need<cm_config_v1>(CM_CONFIG_ID), cm::need<cm_loop_v1>(CM_LOOP_ID),
+            cm::need<cm_worker_v1>(CM_WORKER_ID)};
+  }
   cm::Status configure() override {
     queue_max_ = static_cast<std::uint64_t>(host().option_int("queue_max"));
     return database_.open() ? cm::Status() : cm::make_error(cm::ErrorCode::kIo, "SQLite gave no database in memory");

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kWaitingMax = 256;           // messages that wait for the daemon to store them
 constexpr std::uint64_t kStoreTimeoutMs = 20'000;  // then the sender is told to try again
 constexpr std::uint64_t kRetryMs = 1'000;
+constexpr std::uint64_t kWindow = 64;  // messages on their way; the rest waits in the daemon's outbox
 
 using Fields = std::map<std::string, std::string, std::less<>>;
 
@@ -48,12 +49,18 @@ struct Link {
   std::string name;
   cm_link_callbacks callbacks;
   void* user;
+  std::uint64_t in_flight = 0;  // sent, and not answered yet
 };
 
 class {{Name}} final : public cm::PluginInstance {
  public:
   explicit {{Name}}(const cm_host* host) : PluginInstance(host) {}
 
+  // Without these the host's `configure` is refused in words.
+  std::vector<cm::TableNeed> required_tables() const override {
+    return {cm::need<cm_config_v1>(CM_CONFIG_ID), cm::need<cm_loop_v1>(CM_LOOP_ID), cm::need<cm_timer_v1>(CM_TIMER_ID),
+            cm::need<cm_http_server_v1>(CM_HTTP_SERVER_ID), cm::need<cm_http_client_v1>(CM_HTTP_CLIENT_ID)};
+  }
   cm::Status configure() override {
     listen_ = host().option_text("listen");
     peer_url_ = host().option_text("peer_url");
@@ -125,14 +132,19 @@ class {{Name}} final : public cm::PluginInstance {
   static cm_status send(void* instance, cm_handle handle, const cm_outbound* messages, std::uint64_t count,
                         std::uint64_t* out_taken) noexcept {
     {{Name}}& self = self_of(instance);
-    const Link* link = self.find(handle);
+    Link* link = self.find(handle);
     if (link == nullptr) {
       return CM_GONE;
     }
-    for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t taken = std::min(count, kWindow - link->in_flight);
+    if (taken == 0 && count != 0) {
+      return CM_BUSY;
+    }
+    link->in_flight += taken;
+    for (std::uint64_t i = 0; i < taken; ++i) {
       self.send_one(handle, *link, messages[i]);
     }
-    *out_taken = count;
+    *out_taken = taken;
     return CM_OK;
   }
   void send_one(cm_handle handle, const Link& link, const cm_outbound& message) {
@@ -155,6 +167,7 @@ class {{Name}} final : public cm::PluginInstance {
       const std::uint32_t status = answer ? answer->status : 0;
       const std::string error = answer ? answer->body : answer.error().message;
       later(handle, [handle, id, status, error](Link& sender) {
+        --sender.in_flight;
         cm_send_result result = {};
         result.size = sizeof(result);
         result.outcome = status == 200 ? CM_SEND_ACCEPTED : CM_SEND_RETRY;
@@ -212,8 +225,12 @@ class {{Name}} final : public cm::PluginInstance {
       waiting.mapped().request.respond(status, {}, status == 200 ? "" : "not stored in time\n");
     }
   }
-  static cm_status acknowledge(void* instance, cm_handle, cm_text_pview message_id, cm_text_pview) noexcept {
-    self_of(instance).answer(std::string(cm::to_view(message_id)), 200);
+  static cm_status acknowledge(void* instance, cm_handle link, cm_text_pview message_id, cm_text_pview) noexcept {
+    {{Name}}& self = self_of(instance);
+    if (self.find(link) == nullptr) {
+      return CM_GONE;
+    }
+    self.answer(std::string(cm::to_view(message_id)), 200);
     return CM_OK;
   }
   // There is no broker on this way, so nobody to ask.
