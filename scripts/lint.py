@@ -18,6 +18,7 @@ ALLOWED = {
     "sdk/include": [],
     "sdk/tools": ["sdk/tools/"],
     "sdk/simhost": ["sdk/", "host/config/", "host/loader/", "host/net/router.hpp"],
+    "sdk/checker": ["sdk/checker/", "sdk/simhost/", "host/config/", "host/loader/"],
     "sdk/examples": [],
     "protocol": [],
     "host/net": [],
