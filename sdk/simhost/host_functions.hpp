@@ -4,6 +4,7 @@
 
 #include <claudemesh/ext/host.h>
 #include <claudemesh/ext/http.h>
+#include <claudemesh/ext/process.h>
 #include <claudemesh/ext/websocket.h>
 
 #include <cstddef>
@@ -89,7 +90,14 @@ struct HostFunction {
   X(cm_websocket_v1, CM_WEBSOCKET_ID, ping, kLoop, kPlain, true)                \
   X(cm_websocket_v1, CM_WEBSOCKET_ID, close, kLoop, kGiveBack, true)            \
   X(cm_websocket_v1, CM_WEBSOCKET_ID, terminate, kLoop, kGiveBack, true)        \
-  X(cm_websocket_v1, CM_WEBSOCKET_ID, buffered_bytes, kLoop, kPlain, true)
+  X(cm_websocket_v1, CM_WEBSOCKET_ID, buffered_bytes, kLoop, kPlain, true)      \
+  X(cm_process_v1, CM_PROCESS_ID, spawn, kLoop, kWork, false)                   \
+  X(cm_process_v1, CM_PROCESS_ID, write, kLoop, kPlain, true)                   \
+  X(cm_process_v1, CM_PROCESS_ID, close_input, kLoop, kGiveBack, true)          \
+  X(cm_process_v1, CM_PROCESS_ID, pause_output, kLoop, kPlain, true)            \
+  X(cm_process_v1, CM_PROCESS_ID, kill, kLoop, kGiveBack, true)                 \
+  X(cm_process_v1, CM_PROCESS_ID, abandon, kLoop, kGiveBack, true)              \
+  X(cm_process_v1, CM_PROCESS_ID, process_id, kLoop, kPassive, true)
 
 // All of them, in the order of their tables.
 std::span<const HostFunction> host_functions() noexcept;

@@ -142,6 +142,7 @@ void Instance::cut_off(Random& random, double half_open) {
     node_.world().scheduler().cancel(timer.event);
   }
   timers_.clear();
+  processes.silence();
   for (auto& [handle, listener] : listeners) {
     node_.world().network().close_listener(listener->address);
   }

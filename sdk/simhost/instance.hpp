@@ -22,6 +22,7 @@
 #include "host/net/router.hpp"
 #include "sdk/simhost/network.hpp"
 #include "sdk/simhost/probe.hpp"
+#include "sdk/simhost/processes.hpp"
 #include "sdk/simhost/scheduler.hpp"
 
 namespace cm::config {
@@ -114,10 +115,11 @@ struct Holdings {
   std::size_t subscriptions = 0;
   std::size_t references = 0;
   std::size_t buffers = 0;
+  std::size_t processes = 0;  // that run, or ran at the end of stop and nobody had asked to end
 
   std::size_t total() const noexcept {
     return timers + posts + jobs + queues + listeners + requests + sockets + calls + subscriptions + references +
-           buffers;
+           buffers + processes;
   }
   std::string text() const;  // "2 timers, 1 listener"; empty when there is nothing
 };
@@ -197,6 +199,7 @@ class Instance {
   std::map<cm_handle, Subscription> subscriptions;
   std::set<cm_handle> queues;
   std::set<cm_handle> references;
+  Processes processes{*this};
   std::map<std::string, std::int64_t> metric_values;  // "name{labels}"
   std::vector<std::string> metric_names;
 

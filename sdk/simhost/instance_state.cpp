@@ -18,7 +18,8 @@ std::string Holdings::text() const {
                                                        {calls, "HTTP calls"},
                                                        {subscriptions, "subscriptions"},
                                                        {references, "registry references"},
-                                                       {buffers, "buffers"}};
+                                                       {buffers, "buffers"},
+                                                       {processes, "child processes"}};
   std::string result;
   for (const auto& [count, what] : parts) {
     if (count != 0) {
@@ -42,6 +43,7 @@ Holdings Instance::holdings() const {
   held.calls = calls.size();
   held.subscriptions = subscriptions.size();
   held.references = references.size();
+  held.processes = processes.size() + processes.left_alive();
   held.buffers = node_.world().buffers_of(host_.self);
   return held;
 }
@@ -107,6 +109,7 @@ void Instance::reload_finish(bool commit) {
 void Instance::silence() {
   silenced_ = true;
   step_done_ = nullptr;
+  processes.silence();
   give_back_posts_and_jobs();
 }
 

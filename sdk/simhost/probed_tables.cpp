@@ -124,6 +124,10 @@ constexpr auto kWebsocket = make_table<cm_websocket_v1>(
     CM_SIM_WRAP(cm_websocket_v1, accept), CM_SIM_WRAP(cm_websocket_v1, connect), CM_SIM_WRAP(cm_websocket_v1, send),
     CM_SIM_WRAP(cm_websocket_v1, send_buffer), CM_SIM_WRAP(cm_websocket_v1, ping), CM_SIM_WRAP(cm_websocket_v1, close),
     CM_SIM_WRAP(cm_websocket_v1, terminate), CM_SIM_WRAP(cm_websocket_v1, buffered_bytes));
+constexpr auto kProcess = make_table<cm_process_v1>(
+    CM_SIM_WRAP(cm_process_v1, spawn), CM_SIM_WRAP(cm_process_v1, write), CM_SIM_WRAP(cm_process_v1, close_input),
+    CM_SIM_WRAP(cm_process_v1, pause_output), CM_SIM_WRAP(cm_process_v1, kill), CM_SIM_WRAP(cm_process_v1, abandon),
+    CM_SIM_WRAP(cm_process_v1, process_id));
 
 struct NamedTable {
   HostTableInfo info;
@@ -144,6 +148,7 @@ constexpr NamedTable kTables[] = {
     {{CM_HTTP_SERVER_ID, sizeof(kServer)}, &kServer},
     {{CM_HTTP_CLIENT_ID, sizeof(kClient)}, &kClient},
     {{CM_WEBSOCKET_ID, sizeof(kWebsocket)}, &kWebsocket},
+    {{CM_PROCESS_ID, sizeof(kProcess)}, &kProcess},
 };
 
 constexpr auto table_infos() {

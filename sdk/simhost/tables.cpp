@@ -365,7 +365,8 @@ const void* find_table(std::string_view id) {
                            {CM_REGISTRY_ID, &kRegistry},
                            {CM_HTTP_SERVER_ID, find_http_server_table()},
                            {CM_HTTP_CLIENT_ID, find_http_client_table()},
-                           {CM_WEBSOCKET_ID, find_websocket_table()}};
+                           {CM_WEBSOCKET_ID, find_websocket_table()},
+                           {CM_PROCESS_ID, find_process_table()}};
   for (const Entry& entry : entries) {
     if (entry.id == id) {
       return entry.table;

@@ -72,6 +72,11 @@ Instance* Node::find(std::string_view instance_name) {
   return nullptr;
 }
 
+const Program* Node::find_program(const std::string& path) const {
+  const auto found = programs_.find(path);
+  return found == programs_.end() ? nullptr : &found->second;
+}
+
 void Node::count_step() {
   if (steps_left_ == 0 || !alive()) {
     return;

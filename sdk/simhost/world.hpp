@@ -25,6 +25,7 @@
 #include "sdk/simhost/disk.hpp"
 #include "sdk/simhost/instance.hpp"
 #include "sdk/simhost/network.hpp"
+#include "sdk/simhost/programs.hpp"
 #include "sdk/simhost/scheduler.hpp"
 
 namespace cm::sim {
@@ -50,6 +51,11 @@ class Node {
 
   std::vector<Instance*> instances();
   Instance* find(std::string_view instance_name);
+
+  // What cm.process/1 starts for this absolute path from now on; a second one replaces the first. [programs.hpp]
+  void add_program(std::string path, Program program) { programs_[std::move(path)] = std::move(program); }
+  void remove_program(const std::string& path) { programs_.erase(path); }
+  const Program* find_program(const std::string& path) const;  // null: there is none
 
   // The node dies in the middle of what it is doing, after this many more steps (host calls and disk operations): what
   // was written to disk or network before counts, what comes later never happened.
@@ -80,6 +86,7 @@ class Node {
   bool ready_ = false;
   std::uint32_t incarnation_ = 0;
   std::uint64_t steps_left_ = 0;  // 0: no crash is planned
+  std::map<std::string, Program> programs_;  // on the disk, as it were: they stay over a crash
   config::HostConfig config_;
   std::vector<std::shared_ptr<const loader::LoadedLibrary>> libraries_;
   std::vector<std::unique_ptr<Instance>> instances_;
