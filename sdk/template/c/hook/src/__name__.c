@@ -1,10 +1,7 @@
 /* {{name}}: refuses messages that contain a forbidden word. */
 #include <claudemesh/ext/hook.h>
-#include <claudemesh/ext/host.h>
-#include <claudemesh/plugin.h>
 
-#include <stdlib.h>
-#include <string.h>
+#include "plugin_base.h"
 
 #define WORDS_MAX 64
 #define WORD_BYTES_MAX 64
@@ -14,25 +11,13 @@ struct words {
   uint32_t count;
 };
 
-/* The hook is the first member, so that the address of the instance is the address of the table. */
 struct {{name}} {
-  cm_hook_v1 hook;
-  const cm_host* host;
-  const cm_config_v1* config;
-  const cm_metrics_v1* metrics;
+  struct base base;
+  const cm_metrics_v1* metrics; /* may be null */
   uint32_t refused; /* the metric */
   struct words words;
   struct words next; /* while a reload is decided */
 };
-
-static struct {{name}}* self_of(void* instance) {
-  return (struct {{name}}*)instance;
-}
-
-static cm_text_pview text(const char* zero_terminated) {
-  const cm_text_pview view = {zero_terminated, strlen(zero_terminated)};
-  return view;
-}
 
 static char lower(char c) {
   return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
@@ -61,7 +46,7 @@ static const char* find_word(const struct words* words, const uint8_t* data, uin
 }
 
 static uint32_t invoke(void* instance, const cm_hook_event* event, const cm_hook_reply* reply) {
-  struct {{name}}* self = self_of(instance);
+  struct {{name}}* self = instance;
   char message[128] = "this message contains the forbidden word ";
   if (event->point.size != 11 || memcmp(event->point.data, "daemon.send", 11) != 0) {
     return CM_HOOK_CONTINUE; /* a point that we do not know */
@@ -74,7 +59,7 @@ static uint32_t invoke(void* instance, const cm_hook_event* event, const cm_hook
   const cm_bytes_pview answer = {(const uint8_t*)message, strlen(message)};
   reply->set_payload(reply->context, event->ticket, answer);
   if (self->metrics != NULL) {
-    self->metrics->add(self->host->self, self->refused, 1);
+    self->metrics->add(self->base.host->self, self->refused, 1);
   }
   return CM_HOOK_DENY;
 }
@@ -82,17 +67,16 @@ static uint32_t invoke(void* instance, const cm_hook_event* event, const cm_hook
 static cm_status read_words(struct {{name}}* self, uint32_t which, struct words* out) {
   uint64_t count = 0;
   struct words words = {{{0}}, 0};
-  const cm_status status = self->config->list_size(self->host->self, which, text("words"), &count);
+  const cm_status status = self->base.config->list_size(self->base.host->self, which, base_text("words"), &count);
   if (status != CM_OK) {
-    return status;
+    return base_fail(&self->base, status, "found no list in `words`; expected words");
   }
   for (uint64_t i = 0; i < count && i < WORDS_MAX; ++i) {
     cm_text_hview word = {NULL, 0};
-    self->config->list_text(self->host->self, which, text("words"), i, &word);
+    self->base.config->list_text(self->base.host->self, which, base_text("words"), i, &word);
     if (word.size == 0 || word.size > WORD_BYTES_MAX) {
-      self->host->set_error(self->host->self,
-                            text("found an empty or very long word in `words`; expected 1 to 64 bytes"));
-      return CM_INVALID;
+      return base_fail(&self->base, CM_INVALID,
+                       "found an empty or very long word in `words`; expected 1 to 64 bytes");
     }
     for (uint64_t j = 0; j < word.size; ++j) {
       words.text[words.count][j] = lower(word.data[j]);
@@ -103,84 +87,34 @@ static cm_status read_words(struct {{name}}* self, uint32_t which, struct words*
   return CM_OK;
 }
 
-static cm_status configure(cm_instance* instance) {
-  struct {{name}}* self = self_of(instance);
-  self->config = (const cm_config_v1*)self->host->get(self->host->self, CM_CONFIG_ID);
-  self->metrics = (const cm_metrics_v1*)self->host->get(self->host->self, CM_METRICS_ID);
-  if (self->config == NULL) {
-    self->host->set_error(self->host->self, text("the table cm.config/1 was not granted; add it to `permissions`"));
-    return CM_DENIED;
-  }
+static cm_status configure(void* instance) {
+  struct {{name}}* self = instance;
+  self->metrics = base_table(&self->base, CM_METRICS_ID, sizeof *self->metrics);
   if (self->metrics != NULL &&
-      self->metrics->define(self->host->self, CM_METRIC_COUNTER, text("{{name}}_refused_total"), text(""),
-                            text("Messages refused"), &self->refused) != CM_OK) {
+      self->metrics->define(self->base.host->self, CM_METRIC_COUNTER, base_text("{{name}}_refused_total"),
+                            base_text(""), base_text("Messages refused"), &self->refused) != CM_OK) {
     self->metrics = NULL;
   }
   return read_words(self, CM_CONFIG_ACTIVE, &self->words);
 }
-
-static cm_status start(cm_instance* instance, cm_handle ticket) {
-  (void)instance;
-  (void)ticket;
-  return CM_OK;
-}
-static cm_status drain(cm_instance* instance, cm_handle ticket, uint64_t deadline_ms) {
-  (void)instance;
-  (void)ticket;
-  (void)deadline_ms;
-  return CM_OK;
-}
-static void stop(cm_instance* instance) {
-  (void)instance;
-}
-static void destroy(cm_instance* instance) {
-  free(instance);
-}
-static const void* get_extension(cm_instance* instance, const char* id) {
-  return strcmp(id, CM_HOOK_ID) == 0 ? &self_of(instance)->hook : NULL;
-}
-static cm_status reload_prepare(cm_instance* instance) {
-  struct {{name}}* self = self_of(instance);
+static cm_status reload_prepare(void* instance) {
+  struct {{name}}* self = instance;
   return read_words(self, CM_CONFIG_CANDIDATE, &self->next);
 }
-static void reload_finish(cm_instance* instance, bool commit) {
-  struct {{name}}* self = self_of(instance);
+static void reload_finish(void* instance, bool commit) {
+  struct {{name}}* self = instance;
   if (commit) {
     self->words = self->next;
   }
 }
-static const cm_instance_table_v1 table = {sizeof(table), 0,       configure,     start,          drain,
-                                           stop,          destroy, get_extension, reload_prepare, reload_finish};
 
-static cm_status create(const cm_host* host, cm_instance** out_instance, const cm_instance_table_v1** out_table) {
-  struct {{name}}* self = calloc(1, sizeof *self);
-  if (self == NULL) {
-    return CM_BUSY;
-  }
-  self->host = host;
-  self->hook.size = sizeof self->hook;
-  self->hook.kind = CM_HOOK_GUARD; /* an error of ours refuses the message */
-  self->hook.order = 100;
-  self->hook.invoke = invoke;
-  *out_instance = (cm_instance*)self;
-  *out_table = &table;
-  return CM_OK;
-}
-static const cm_factory_v1 factory = {sizeof(factory), 0, create};
+/* A guard: an error of ours refuses the message. */
+static const cm_hook_v1 hook = {sizeof(hook), CM_HOOK_GUARD, 100, 0, invoke};
 
-static cm_status init(const uint32_t* offered, uint32_t count, uint32_t* out_picked) {
-  for (uint32_t i = 0; i < count; ++i) {
-    if (offered[i] == CM_ABI_VERSION_1_0) {
-      *out_picked = offered[i];
-      return CM_OK;
-    }
-  }
-  return CM_UNSUPPORTED;
-}
-static const void* get_factory(const char* id) {
-  return strcmp(id, CM_FACTORY_ID) == 0 ? &factory : NULL;
+static const void* extension(void* instance, const char* id) {
+  (void)instance;
+  return strcmp(id, CM_HOOK_ID) == 0 ? &hook : NULL;
 }
 
-const cm_plugin_entry_v1 cm_plugin_entry = {
-    CM_PLUGIN_MAGIC, sizeof(cm_plugin_entry_v1), CM_ABI_VERSION_1_0, CM_ABI_VERSION_CURRENT, 0, init, NULL,
-    get_factory};
+const struct plugin_kind the_plugin = {
+    sizeof(struct {{name}}), configure, NULL, NULL, NULL, extension, reload_prepare, reload_finish};
