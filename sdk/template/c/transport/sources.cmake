@@ -1,0 +1,2 @@
+set(sources src/{{name}}.c src/plugin_base.c)
+set(libraries "")
