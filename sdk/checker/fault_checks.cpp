@@ -120,6 +120,9 @@ Outcome fail_server(const Subject& subject) {
 Outcome fail_client(const Subject& subject) {
   return fails_each(subject, CM_HTTP_CLIENT_ID);
 }
+Outcome fail_process(const Subject& subject) {
+  return fails_each(subject, CM_PROCESS_ID);
+}
 Outcome fail_websocket(const Subject& subject) {
   return fails_each(subject, CM_WEBSOCKET_ID);
 }
@@ -157,6 +160,7 @@ constexpr Check kChecks[] = {
     {"faults.http_server_calls", 12, "Every call of cm.http.server/1 may fail.", fail_server, {}, kLimitMs},
     {"faults.http_client_calls", 12, "Every call of cm.http.client/1 may fail.", fail_client, {}, kLimitMs},
     {"faults.websocket_calls", 12, "Every call of cm.websocket/1 may fail.", fail_websocket, {}, kLimitMs},
+    {"faults.process_calls", 12, "Every call of cm.process/1 may fail.", fail_process, {}, kLimitMs},
     {"faults.survives_many_failures", 12, "Many calls may fail at once.", survives_many_failures, {}, kLimitMs},
 };
 

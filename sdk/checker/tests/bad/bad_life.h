@@ -209,6 +209,9 @@ static cm_status start(cm_instance* instance, cm_handle ticket) {
   status = bad->registry->acquire(self_of(bad), text("check_store"), text(CM_STORAGE_ID), never, bad, &bad->store);
   CRASH_IF(FAULT_IN("registry"), status);
 #endif
+#ifdef USE_PROCESS
+  begin_process(bad);
+#endif
 #ifdef BAD_STOP_WHILE_STARTING
   bad->phase = kConfigured; /* stop looks at it, and believes that nothing runs yet */
 #endif
@@ -256,6 +259,11 @@ static cm_status drain(cm_instance* instance, cm_handle ticket, uint64_t deadlin
 }
 
 static void release_all(struct bad* bad) {
+#ifdef USE_PROCESS
+  if (bad->child != CM_NO_HANDLE) {
+    bad->process->kill(self_of(bad), bad->child, 0);
+  }
+#endif
   end_hook(bad);
   end_network(bad);
 #ifndef BAD_LEAVES_TIMER

@@ -6,6 +6,7 @@
 #include <claudemesh/ext/hook.h>
 #include <claudemesh/ext/host.h>
 #include <claudemesh/ext/http.h>
+#include <claudemesh/ext/process.h>
 #include <claudemesh/ext/storage.h>
 #include <claudemesh/ext/websocket.h>
 #include <claudemesh/plugin.h>
@@ -111,6 +112,10 @@ struct bad {
   uint64_t next_tick_us;
   cm_handle start_ticket;
   char* leaked;
+#ifdef USE_PROCESS
+  const cm_process_v1* process;
+  cm_handle child;
+#endif
 };
 
 static cm_text_pview text(const char* literal) {
@@ -145,7 +150,9 @@ static cm_status refuse(struct bad* bad, cm_status status, const char* why) {
 #define FAULT_IN(name) 0
 #endif
 
-/* clang-format off: each part uses the ones above it. */
+/* Each part uses the ones above it. */
+/* clang-format off */
 #include "bad_work.h"
 #include "bad_hook.h"
 #include "bad_life.h"
+/* clang-format on */

@@ -207,3 +207,28 @@ static void end_network(struct bad* bad) {
     bad->listener = CM_NO_HANDLE;
   }
 }
+
+/* --- programs --------------------------------------------------------------------------------------------------- */
+
+#ifdef USE_PROCESS
+static void on_exit_of_child(void* user, cm_handle process, const cm_process_exit* exit) {
+  struct bad* bad = user;
+  (void)process;
+  (void)exit;
+  bad->child = CM_NO_HANDLE;
+}
+
+static void begin_process(struct bad* bad) {
+  static const cm_process_callbacks callbacks = {sizeof(cm_process_callbacks), 0, NULL, NULL, on_exit_of_child};
+  cm_process_options options;
+  memset(&options, 0, sizeof(options));
+  options.size = sizeof(options);
+  options.program = text("/usr/bin/true");
+  bad->process = bad->host->get(self_of(bad), CM_PROCESS_ID);
+  if (bad->process == NULL || bad->process->size < sizeof(cm_process_v1)) {
+    return;
+  }
+  const cm_status status = bad->process->spawn(self_of(bad), &options, &callbacks, bad, &bad->child);
+  CRASH_IF(FAULT_IN("process"), status);
+}
+#endif

@@ -81,6 +81,8 @@ foreach(table buffer loop timer metrics events worker config http_server http_cl
   bad(fault_${table} "BAD_FAULT=\"${table}\"")
 endforeach()
 bad(fault_registry USE_STORE "BAD_FAULT=\"registry\"")
+bad(fault_process USE_PROCESS "BAD_FAULT=\"process\"" "BAD_REQUIRES_EXTRA=\",\\\"cm.process/1\\\"\"")
+bad(good_with_process USE_PROCESS "BAD_REQUIRES_EXTRA=\",\\\"cm.process/1\\\"\"")
 bad(many_failures BAD_MANY_FAILURES)
 
 bad(reset BAD_RESET)
