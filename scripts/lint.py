@@ -20,6 +20,7 @@ ALLOWED = {
     "sdk/simhost": ["sdk/", "host/config/", "host/loader/", "host/net/router.hpp"],
     "sdk/checker": ["sdk/checker/", "sdk/simhost/", "host/config/", "host/loader/"],
     "sdk/examples": [],
+    "sdk/examples/simhost": ["sdk/simhost/"],
     "protocol": [],
     "host/net": [],
     "host/config": ["host/config/", "sdk/tools/"],
