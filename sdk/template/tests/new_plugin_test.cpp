@@ -33,7 +33,7 @@ class NewPlugin : public testing::Test {
 
 // Every kind has at least one language.
 const std::vector<std::pair<std::string, std::vector<std::string>>> kOffered = {
-    {"hook", {"c", "cpp", "rust"}}, {"transport", {"c", "cpp"}}, {"storage", {"c", "cpp"}}, {"bridge", {"cpp", "rust"}}};
+    {"hook", {"c", "cpp", "rust"}}, {"transport", {"c", "cpp"}}, {"storage", {"c", "cpp"}}, {"bridge", {"c", "cpp", "rust"}}};
 
 TEST_F(NewPlugin, WhatIsOfferedHasAllItsPartsAndNoPlaceholder) {
   for (const auto& [kind, languages] : kOffered) {
