@@ -93,7 +93,8 @@ fn caught<R>(host: Host, otherwise: R, function: impl FnOnce() -> R) -> R {
 }
 
 impl Host {
-    fn this(&self) -> cm_handle {
+    /// cm_host.self: the first argument of the host's tables.
+    pub fn this(&self) -> cm_handle {
         unsafe { (*self.raw).this }
     }
     /// A table by id, or None: not in the manifest's `requires`, not granted, not offered, or of an older host and shorter.
@@ -106,6 +107,13 @@ impl Host {
         // Every table begins with its size.
         let whole = !table.is_null() && *table.cast::<u32>() as usize >= std::mem::size_of::<T>();
         if whole { table.cast::<T>().as_ref() } else { None }
+    }
+    /// The same, or an error that says what to do.
+    ///
+    /// # Safety
+    /// `T` must be the type of that table.
+    pub unsafe fn required<T>(&self, id: &str) -> Result<&'static T, Error> {
+        self.need(id)
     }
     fn need<T>(&self, id: &str) -> Result<&'static T, Error> {
         let missing = || Error::new(CM_DENIED, format!("the table {id} was not granted; name it in `requires` and `permissions`"));
@@ -496,6 +504,13 @@ pub(crate) enum Life {
     Created,
     Configured,
     Started,
+}
+/// The plugin behind the first argument of a function of one of its tables; for tables that this crate does not write.
+///
+/// # Safety
+/// `raw` must come from the host, as that argument; the answer must not outlive the call.
+pub unsafe fn plugin_of<'a, P: Plugin>(raw: User) -> &'a mut P {
+    &mut instance::<P>(raw).plugin
 }
 /// # Safety
 /// `raw` must come from the host, as the first argument of a function of one of P's tables.
