@@ -9,6 +9,7 @@
 #include "protocol/encoding.hpp"
 #include "protocol/ids.hpp"
 #include "protocol/lease.hpp"
+#include "protocol/priority_number.hpp"
 #include "protocol/wire_write.hpp"
 
 namespace cm::broker_link {
@@ -16,17 +17,6 @@ namespace {
 
 // An envelope around the ciphertext: names of the members, ids, keys, fingerprint.
 constexpr std::uint64_t kFrameOverheadBytes = 1'024;
-
-std::string_view priority_word(std::uint32_t priority) {
-  switch (priority) {
-    case CM_PRIORITY_NOW:
-      return "now";
-    case CM_PRIORITY_LOW:
-      return "low";
-    default:
-      return "next";
-  }
-}
 
 }  // namespace
 
@@ -277,7 +267,7 @@ std::string Link::send_frame(const cm_outbound& message) const {
   protocol::SendView view;
   view.id = to_view(message.client_message_id);
   view.target_spec = to_view(message.target);
-  view.priority = protocol::parse_priority(priority_word(message.priority)).value_or(protocol::Priority::kNext);
+  view.priority = protocol::priority_of(message.priority);
   view.nonce = to_view(message.nonce);
   view.ciphertext = to_view(message.ciphertext);
   if (message.reply_to_id.size != 0) {

@@ -2,22 +2,11 @@
 #include <utility>
 
 #include "plugins/broker_link/src/link.hpp"
+#include "protocol/priority_number.hpp"
 #include "protocol/wire_parse.hpp"
 
 namespace cm::broker_link {
 namespace {
-
-std::uint32_t priority_number(protocol::Priority priority) {
-  switch (priority) {
-    case protocol::Priority::kNow:
-      return CM_PRIORITY_NOW;
-    case protocol::Priority::kLow:
-      return CM_PRIORITY_LOW;
-    case protocol::Priority::kNext:
-      break;
-  }
-  return CM_PRIORITY_NEXT;
-}
 
 // What a person can do about a refused hello; brokers only say what is wrong (wire/02 section 1.4).
 std::string_view refusal_hint(std::string_view code) {
@@ -41,7 +30,7 @@ cm_text_hview optional_view(const std::optional<std::string>& text) {
 cm_inbound inbound_view(const protocol::Push& push) {
   cm_inbound view = {};
   view.size = sizeof(view);
-  view.priority = priority_number(push.priority);
+  view.priority = protocol::priority_number(push.priority);
   view.message_id = to_hview(push.message_id);
   view.client_message_id = optional_view(push.client_message_id);
   view.sender_pubkey = to_hview(push.sender_pubkey);

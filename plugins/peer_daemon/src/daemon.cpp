@@ -8,6 +8,7 @@
 
 #include "plugins/peer_daemon/src/host_fingerprint.hpp"
 #include "plugins/peer_daemon/src/json_out.hpp"
+#include "protocol/priority_number.hpp"
 
 namespace cm::daemon {
 namespace {
@@ -449,9 +450,7 @@ cm_status Daemon::peer_send(void* instance, const cm_peer_message* message, cm_p
   if (request.to.empty() || request.message.empty() || message->priority > CM_PRIORITY_LOW) {
     return CM_INVALID;
   }
-  request.priority = message->priority == CM_PRIORITY_NOW   ? protocol::Priority::kNow
-                     : message->priority == CM_PRIORITY_LOW ? protocol::Priority::kLow
-                                                            : protocol::Priority::kNext;
+  request.priority = protocol::priority_of(message->priority);
   self->pipeline_.send(std::move(request), Caller(), [sent, user](const ApiAnswer& answer) {
     if (sent != nullptr) {
       sent(user, answer.status, to_hview(answer.json));

@@ -4,23 +4,13 @@
 
 #include "plugins/peer_daemon/src/json_out.hpp"
 #include "protocol/ids.hpp"
+#include "protocol/priority_number.hpp"
 
 namespace cm::daemon {
 namespace {
 
 constexpr std::size_t kShortKeyLength = 8;
 constexpr std::uint64_t kInboxRetryMs = 1'000;
-
-std::string_view priority_word(std::uint32_t priority) {
-  switch (priority) {
-    case CM_PRIORITY_NOW:
-      return "now";
-    case CM_PRIORITY_LOW:
-      return "low";
-    default:
-      return "next";
-  }
-}
 
 // The members of an object, for an event.
 std::string fields_of(JsonObject& object) {
@@ -297,7 +287,7 @@ void Inbound::announce(const Received& message) {
       .text("sender_name", row.sender_name)
       .text_or_null("topic", row.topic)
       .text_or_null("reply_to_id", row.reply_to_id)
-      .text("priority", priority_word(message.push.priority))
+      .text("priority", protocol::priority_word(message.push.priority))
       .text_if("subtype", message.push.subtype);
   if (row.body.has_value()) {
     fields.text("body", *row.body);

@@ -6,6 +6,7 @@
 #include "plugins/peer_daemon/src/iso_time.hpp"
 #include "plugins/peer_daemon/src/json_out.hpp"
 #include "plugins/peer_daemon/src/outbox_sql.hpp"
+#include "protocol/priority_number.hpp"
 
 namespace cm::daemon {
 namespace {
@@ -61,21 +62,6 @@ PendingRow pending_row(const SqlRow& row) {
   return pending;
 }
 
-std::uint32_t priority_number(std::string_view word) {
-  return word == "now" ? CM_PRIORITY_NOW : word == "low" ? CM_PRIORITY_LOW : CM_PRIORITY_NEXT;
-}
-
-std::string_view priority_word(std::uint32_t priority) {
-  switch (priority) {
-    case CM_PRIORITY_NOW:
-      return "now";
-    case CM_PRIORITY_LOW:
-      return "low";
-    default:
-      return "next";
-  }
-}
-
 FrozenMessage frozen_message(const SqlRow& row) {
   FrozenMessage message;
   message.target = text_at(row, 1);
@@ -83,7 +69,8 @@ FrozenMessage frozen_message(const SqlRow& row) {
   message.ciphertext = text_at(row, 3);
   message.fingerprint_hex = protocol::hex_encode(row.blob(4));
   message.reply_to_id = text_at(row, 5);
-  message.priority = priority_number(row.text(6));
+  message.priority =
+      protocol::priority_number(protocol::parse_priority(row.text(6)).value_or(protocol::Priority::kNext));
   return message;
 }
 
@@ -185,7 +172,7 @@ void OutboxStore::accept(OutboxRow row, Done<std::optional<ExistingSend>> done) 
             statements.insert,
             {row.seq, row.id, row.client_message_id, SqlValue(std::span<const std::uint8_t>(row.fingerprint)),
              row.payload_bytes, row.enqueued_at_ms, row.enqueued_at_ms, row.mesh, row.message.target, row.message.nonce,
-             row.message.ciphertext, priority_word(row.message.priority),
+             row.message.ciphertext, protocol::priority_word(row.message.priority),
              SqlValue::text_or_null(row.sender_session_pubkey), SqlValue::text_or_null(row.message.reply_to_id)}));
       },
       deliver<Found>(cell, std::move(done)));

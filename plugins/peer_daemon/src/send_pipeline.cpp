@@ -4,21 +4,10 @@
 
 #include "plugins/peer_daemon/src/json_out.hpp"
 #include "protocol/ids.hpp"
+#include "protocol/priority_number.hpp"
 
 namespace cm::daemon {
 namespace {
-
-std::uint32_t priority_number(protocol::Priority priority) {
-  switch (priority) {
-    case protocol::Priority::kNow:
-      return CM_PRIORITY_NOW;
-    case protocol::Priority::kLow:
-      return CM_PRIORITY_LOW;
-    case protocol::Priority::kNext:
-      break;
-  }
-  return CM_PRIORITY_NEXT;
-}
 
 ApiAnswer storage_unavailable(const Error& error) {
   return api_error(503, "storage_unavailable", error.message + "; nothing was accepted, send again later");
@@ -305,7 +294,7 @@ void SendPipeline::seal(const Shared& operation) {
   row.message.nonce = std::move(envelope->nonce);
   row.message.ciphertext = std::move(envelope->ciphertext);
   row.message.fingerprint_hex = protocol::fingerprint_hex(operation->fingerprint);
-  row.message.priority = priority_number(operation->request.priority);
+  row.message.priority = protocol::priority_number(operation->request.priority);
   if (operation->target_spec.starts_with('#')) {
     row.message.reply_to_id = operation->request.reply_to_id;  // the wire knows replies in topics only
   }
