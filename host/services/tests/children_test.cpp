@@ -151,7 +151,7 @@ TEST_F(ChildrenTest, AFolderThatDoesNotExistIsNamed) {
 
 TEST_F(ChildrenTest, ARelativeProgramIsRefused) {
   start_host(children("program = \"sh\"\n"));
-  EXPECT_TRUE(log_->has("refused:")) << log_->text();
+  EXPECT_TRUE(log_->wait_for("refused:")) << log_->text();
   stop_host();
 }
 
@@ -203,7 +203,7 @@ TEST_F(ChildrenTest, AStopWhileTheyAreBeingStartedLeavesNothing) {
 
 TEST_F(ChildrenTest, MoreThanTheLimitIsBusy) {
   start_host(script("read line", "count = 257\nat_end = \"kill\"\n"));
-  EXPECT_TRUE(log_->has("refused: the host refused to start /bin/sh"));
+  EXPECT_TRUE(log_->wait_for("refused: the host refused to start /bin/sh"));
   stop_host();
   EXPECT_TRUE(has_no_children());
 }

@@ -13,6 +13,8 @@
 #include <cstring>
 #include <thread>
 
+#include "host/isolation/methods.hpp"
+
 namespace {
 
 void crash() {
@@ -125,18 +127,39 @@ class Rogue final : public cm::PluginInstance {
       ::send(3, kGarbage, sizeof(kGarbage), 0);
     } else if (what == "wrong-frame") {
       // A ping with a good header: only the host may send it.
-      static constexpr unsigned char kPing[16] = {0, 0, 0, 0, 7, 0};
+      static constexpr unsigned char kPing[16] = {0, 0, 0, 0, static_cast<unsigned char>(cm::isolation::Method::kPing),
+                                                  0};
       ::send(3, kPing, sizeof(kPing), 0);
     } else if (what == "flood-log") {
       for (int i = 0; i < 5'000; ++i) {
         host().log(cm::LogLevel::kInfo, "a line of the flood");
       }
-    } else if (what == "flood-frames") {
-      for (int i = 0; i < 400'000; ++i) {
-        host().events_table()->publish(host().self(), cm::to_pview("plugin.flood"), cm::to_pview("{}"));
-      }
+    } else if (what.starts_with("flood-frames ")) {
+      flood_frames(what.substr(13));
     } else if (what.starts_with("try ")) {
       attempt(what.substr(4));
+    }
+  }
+
+  // Until the file `end` exists. Frames that are made once and written by the thousand cost the host more than the
+  // child in every build, whatever the compiler made of either.
+  static void flood_frames(const std::string& end) {
+    static constexpr unsigned char kPong[16] = {0, 0, 0, 0, static_cast<unsigned char>(cm::isolation::Method::kPong),
+                                                0};
+    constexpr std::size_t kFrames = 4096;
+    std::string block;
+    for (std::size_t i = 0; i < kFrames; ++i) {
+      block.append(reinterpret_cast<const char*>(kPong), sizeof(kPong));
+    }
+    while (::access(end.c_str(), F_OK) != 0) {
+      // Whole frames only: what follows on the channel begins with a frame of its own.
+      for (std::size_t sent = 0; sent < block.size();) {
+        const ssize_t count = ::send(3, block.data() + sent, block.size() - sent, MSG_NOSIGNAL);
+        if (count < 0 && errno != EINTR) {
+          return;
+        }
+        sent += count < 0 ? 0 : static_cast<std::size_t>(count);
+      }
     }
   }
 
