@@ -31,9 +31,10 @@ class NewPlugin : public testing::Test {
   std::filesystem::path folder_;
 };
 
-// Every kind has at least one language.
+// Every kind in every language.
+const std::vector<std::string> kAll = {"c", "cpp", "rust"};
 const std::vector<std::pair<std::string, std::vector<std::string>>> kOffered = {
-    {"hook", {"c", "cpp", "rust"}}, {"transport", {"c", "cpp"}}, {"storage", {"c", "cpp"}}, {"bridge", {"c", "cpp", "rust"}}};
+    {"hook", kAll}, {"transport", kAll}, {"storage", kAll}, {"bridge", kAll}};
 
 TEST_F(NewPlugin, WhatIsOfferedHasAllItsPartsAndNoPlaceholder) {
   for (const auto& [kind, languages] : kOffered) {
@@ -48,7 +49,7 @@ TEST_F(NewPlugin, WhatIsOfferedHasAllItsPartsAndNoPlaceholder) {
         EXPECT_EQ(file.text.find("__name__"), std::string::npos) << file.path;
         EXPECT_FALSE(file.text.empty()) << file.path;
       }
-      for (const char* wanted : {"plugin.toml", "README.md", ".gitignore", ".github/workflows/ci.yml"}) {
+      for (const char* wanted : {"plugin.toml", "check.toml", "README.md", ".gitignore", ".github/workflows/ci.yml"}) {
         EXPECT_TRUE(names.contains(wanted)) << wanted << " is missing in " << language << " " << kind;
       }
       EXPECT_TRUE(names.contains(language == "rust" ? "Cargo.toml" : "CMakeLists.txt"));
@@ -96,13 +97,11 @@ TEST_F(NewPlugin, WrongWordsAreRefusedWithWhatIsExpected) {
   refused(wrong, "found the licence");
 }
 
-TEST_F(NewPlugin, AKindThatALanguageDoesNotHaveNamesThoseThatHaveIt) {
-  NewPluginArguments wanted = arguments("storage", "c");
-  wanted.directory = folder_;
-  std::ostringstream out;
-  std::ostringstream err;
-  EXPECT_EQ(verb_plugin_new(wanted, out, err), 1);
-  EXPECT_THAT(err.str(), testing::HasSubstr("found no template for a storage in c; expected --lang cpp"));
+TEST_F(NewPlugin, ALanguageIsOfferedWhereTheKindHasAManifest) {
+  const TemplateFile files[] = {
+      {"c/hook/plugin.toml", "x"}, {"cpp/hook/src/a.cpp", "x"}, {"rust/hook/plugin.toml", "x"}};
+  EXPECT_THAT(languages_with(files, "hook"), testing::ElementsAre("c", "rust"));
+  EXPECT_THAT(languages_with(files, "bridge"), testing::IsEmpty());
 }
 
 TEST_F(NewPlugin, AFolderWithContentIsLeftAlone) {

@@ -8,7 +8,6 @@
 #include <stdio.h>
 
 #include "json_text.h"
-#include "plugin_base.h"
 #include "rules.h"
 
 #define OBSERVERS_MAX 16
@@ -71,13 +70,10 @@ static void tell(void* user) {
     texts[i].data = crossing->judgement.texts[i];
     texts[i].size = strlen(texts[i].data);
   }
-  const cm_bridge_crossing told = {sizeof told,       crossing->judgement.outcome,
-                                   crossing->direction, crossing->flags & CM_BRIDGE_REHEARSAL,
-                                   texts[MAPPING_ID], texts[MESSAGE_ID],
-                                   texts[REASON],     texts[CHANNEL],
-                                   texts[MESH],       texts[AUTHOR],
-                                   texts[TEXT],       texts[TRAIL],
-                                   texts[NEW_ID]};
+  const cm_bridge_crossing told = {
+      sizeof told, crossing->judgement.outcome, crossing->direction, crossing->flags & CM_BRIDGE_REHEARSAL,
+      texts[MAPPING_ID], texts[MESSAGE_ID], texts[REASON], texts[CHANNEL], texts[MESH], texts[AUTHOR], texts[TEXT],
+      texts[TRAIL], texts[NEW_ID]};
   if (crossing->request != CM_NO_HANDLE) {
     const cm_http_header header = {base_text("content-type"), base_text("application/json")};
     char number[32];
@@ -106,14 +102,9 @@ static void tell(void* user) {
 static void tell_later(struct crossing* crossing) {
   struct {{name}}* self = crossing->self;
   cm_bridge_status* status = &self->status;
-  uint64_t* const counters[] = {NULL,
-                                crossing->direction == CM_BRIDGE_TO_MESH ? &status->to_mesh : &status->to_remote,
-                                NULL,
-                                &status->dropped_unmapped,
-                                &status->dropped_echo,
-                                &status->dropped_duplicate,
-                                &status->dropped_loop,
-                                &status->dropped_filtered,
+  uint64_t* const crossed = crossing->direction == CM_BRIDGE_TO_MESH ? &status->to_mesh : &status->to_remote;
+  uint64_t* const counters[] = {NULL, crossed, NULL, &status->dropped_unmapped, &status->dropped_echo,
+                                &status->dropped_duplicate, &status->dropped_loop, &status->dropped_filtered,
                                 &status->failed};
   if (counters[crossing->judgement.outcome] != NULL) {
     ++*counters[crossing->judgement.outcome];
@@ -122,8 +113,8 @@ static void tell_later(struct crossing* crossing) {
     free_crossing(crossing);
   }
 }
-/* A side has answered: `id` of the new message, or why it was not taken. Either may be null. */
-static void handed_over(struct crossing* crossing, bool taken, char* id, char* reason) {
+/* A side has answered: `text` is the id of the new message, or why it was not taken; it is taken over. */
+static void handed_over(struct crossing* crossing, bool taken, char* text) {
   struct crossing** at = &crossing->self->waiting;
   while (*at != crossing) {
     at = &(*at)->next;
@@ -131,16 +122,13 @@ static void handed_over(struct crossing* crossing, bool taken, char* id, char* r
   *at = crossing->next;
   crossing->self->status.waiting--;
   crossing->judgement.outcome = taken ? CM_BRIDGE_FORWARDED : CM_BRIDGE_FAILED;
-  char** const place = &crossing->judgement.texts[taken ? NEW_ID : REASON];
-  char* const text = taken ? id : reason;
   if (text != NULL && text[0] != 0) {
-    char* const before = *place;
+    char** const place = &crossing->judgement.texts[taken ? NEW_ID : REASON];
+    free(*place);
     *place = text;
-    free(before);
-    (taken ? (void)(id = NULL) : (void)(reason = NULL));
+  } else {
+    free(text);
   }
-  free(id);
-  free(reason);
   tell_later(crossing);
 }
 
@@ -152,7 +140,7 @@ static void sent_to_mesh(void* user, uint32_t http_status, cm_text_hview json) {
     free_crossing(crossing);
     return;
   }
-  handed_over(crossing, http_status == 202, NULL, base_copy(json.data, json.size));
+  handed_over(crossing, http_status == 202, http_status == 202 ? NULL : base_copy(json.data, json.size));
 }
 static void to_mesh(struct {{name}}* self, struct crossing* crossing) {
   char** const texts = crossing->judgement.texts;
@@ -161,7 +149,7 @@ static void to_mesh(struct {{name}}* self, struct crossing* crossing) {
                                    base_text(texts[MESH]),  base_text(texts[CHANNEL]),
                                    base_text(texts[TEXT]),  base_text(texts[NEW_ID])};
   if (peer == NULL || peer->send(self->peer.instance, &message, sent_to_mesh, crossing) != CM_OK) {
-    handed_over(crossing, false, NULL, base_copy("the daemon takes nothing now", 28));
+    handed_over(crossing, false, base_copy("the daemon takes nothing now", 28));
   }
 }
 static void sent_to_remote(void* user, cm_handle call, const cm_http_result* result) {
@@ -171,11 +159,11 @@ static void sent_to_remote(void* user, cm_handle call, const cm_http_result* res
   char refused[64];
   (void)call;
   if (answered && result->http_status / 100 == 2) {
-    handed_over(crossing, true, json_text(body, result->body.size, "id"), NULL);
+    handed_over(crossing, true, json_text(body, result->body.size, "id"));
     return;
   }
   snprintf(refused, sizeof refused, "the remote service answered %u", result->http_status);
-  handed_over(crossing, false, NULL,
+  handed_over(crossing, false,
               answered ? base_copy(refused, strlen(refused)) : base_copy(result->error.data, result->error.size));
 }
 static void to_remote(struct {{name}}* self, struct crossing* crossing) {
@@ -199,12 +187,10 @@ static void to_remote(struct {{name}}* self, struct crossing* crossing) {
   call.body.size = json.size;
   if (json.failed ||
       self->client->send(host_of(self), &call, sent_to_remote, crossing, &crossing->call) != CM_OK) {
-    handed_over(crossing, false, NULL, base_copy("the host takes no request now", 29));
+    handed_over(crossing, false, base_copy("the host takes no request now", 29));
   }
   free(json.data);
 }
-
-/* --- crossing --- */
 
 static void pass(struct {{name}}* self, struct crossing* crossing) {
   if (crossing->judgement.outcome == 0 && (crossing->flags & CM_BRIDGE_REHEARSAL) != 0) {
@@ -326,8 +312,6 @@ static void on_event(void* user, cm_text_hview kind, cm_text_hview json) {
   free(topic.data);
 }
 
-/* --- cm.bridge/1 --- */
-
 static cm_text_hview network(void* instance) {
   const cm_text_hview view = {"http", 4};
   (void)instance;
@@ -346,12 +330,8 @@ static cm_status status(void* instance, cm_bridge_status* out) {
 static cm_status mappings(void* instance, cm_bridge_mapping_row row, void* user) {
   const struct {{name}}* self = instance;
   for (const struct mapping* mapping = self->rules.mappings; mapping != NULL; mapping = mapping->next) {
-    const cm_bridge_mapping view = {sizeof view,
-                                    mapping->directions,
-                                    base_text(mapping->id),
-                                    base_text(mapping->remote),
-                                    base_text(mapping->mesh),
-                                    base_text(mapping->target),
+    const cm_bridge_mapping view = {sizeof view, mapping->directions, base_text(mapping->id),
+                                    base_text(mapping->remote), base_text(mapping->mesh), base_text(mapping->target),
                                     base_text(mapping->options)};
     row(user, &view);
   }
@@ -425,7 +405,7 @@ static cm_status read_mappings(struct {{name}}* self) {
       mapping.target.size = entry.size - mapping.remote.size - 1;
     }
     if (rules_map(&self->rules, &mapping) != CM_OK) {
-      return base_fail(&self->base, CM_INVALID, "found a wrong entry in `mappings`; expected CHANNEL=TARGET, each once");
+      return base_fail(&self->base, CM_INVALID, "found a wrong mapping; expected CHANNEL=TARGET, each once");
     }
   }
   return CM_OK;
@@ -468,12 +448,12 @@ static cm_status start(void* instance) {
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
   options.address = base_text(self->listen);
-  if ((step = self->server->listen(host_of(self), &options, &self->listener)) != CM_OK) {
-    return base_fail(&self->base, step, "cannot listen; the host's log line above this one says what is in the way");
+  step = self->server->listen(host_of(self), &options, &self->listener);
+  if (step == CM_OK) {
+    step = self->server->route(host_of(self), self->listener, base_text("POST"), base_text("/messages"), came, self);
   }
-  step = self->server->route(host_of(self), self->listener, base_text("POST"), base_text("/messages"), came, self);
   if (step != CM_OK) {
-    return base_fail(&self->base, step, "the host took no route");
+    return base_fail(&self->base, step, "cannot listen; the host's log line above this one says what is in the way");
   }
   self->status.state = CM_BRIDGE_UP;
   return CM_OK;

@@ -1,5 +1,6 @@
-/* {{name}}: cm.storage/1 over an SQLite database in memory. One worker runs all works in the order of their arrival, each
- * in a transaction of its own, so reads see everything that was reported done. Memory is as durable as the process. */
+/* {{name}}: cm.storage/1 over an SQLite database in memory. One worker runs all works in the order of their arrival,
+ * each in a transaction of its own, so reads see everything that was reported done. Memory is as durable as the
+ * process. */
 #include <claudemesh/ext/storage.h>
 
 #include <pthread.h>

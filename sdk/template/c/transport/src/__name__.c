@@ -1,7 +1,8 @@
 /* {{name}}: carries sealed messages between two daemons by HTTP.
  *
  * Each message is one POST whose body is lines "name value". The other side answers 200 only when its daemon has stored
- * the message (acknowledge), so an accepted message is durable there; anything else is repeated by the sender's outbox. */
+ * the message (acknowledge), so an accepted message is durable there; anything else is repeated by the sender's
+ * outbox. */
 #include <claudemesh/ext/http.h>
 #include <claudemesh/ext/transport.h>
 
