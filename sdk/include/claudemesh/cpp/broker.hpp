@@ -47,6 +47,7 @@ class BrokerMessages {
   // A `send` that waits for its recipients.
   class Send : public Request {
    public:
+    // Made by BrokerMessages for a handler.
     using Request::Request;
     // Accepts it for these members. `work` (may be null) runs in the transaction that stores the message and must not
     // touch what the loop touches; `done` gets what became of both, on the loop, and is dropped when the instance has
@@ -105,6 +106,7 @@ class BrokerMessages {
   // A request on the broker's port.
   class Http : public Request {
    public:
+    // Made by BrokerMessages for a handler.
     using Request::Request;
     // The whole answer. [loop]
     cm_status respond(std::uint32_t status, std::initializer_list<HttpHeader> headers, std::string_view body) const {
@@ -128,7 +130,9 @@ class BrokerMessages {
 
   // Views of `sender` and `json` are valid until the function returns. [loop]
   using RequestFunction = std::function<void(Request, const cm_broker_sender& sender, std::string_view json)>;
+  // A send to a target that this plugin serves; views as above. It is answered with `route` or `error`. [loop]
   using TargetFunction = std::function<void(Send, const cm_broker_sender& sender, const cm_broker_send& send)>;
+  // A request on the broker's port; views as above. It is answered with `respond`. [loop]
   using HttpFunction = std::function<void(Http, const cm_http_request_info& info)>;
 
   BrokerMessages() = default;
