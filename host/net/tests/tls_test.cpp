@@ -8,6 +8,7 @@
 
 #include <cstdio>
 
+#include "host/net/detail/stream_socket.hpp"
 #include "host/net/http_client.hpp"
 #include "host/net/tests/net_test_support.hpp"
 #include "host/net/websocket.hpp"
@@ -57,6 +58,8 @@ class NetTls : public ::testing::Test {
     auto trust = TlsClientContext::create({true, false, certificate});
     ASSERT_TRUE(trust.ok()) << trust.error().message;
     client_tls = *trust;
+    // The first use reads the distribution's CA bundle, which may take longer than the server below waits.
+    ASSERT_TRUE(detail::TlsSession::default_client_context().ok());
     HttpServerOptions options;
     options.limits.header_timeout_ms = 300;
     server = std::make_unique<HttpServer>(loop, std::move(options), [this](std::shared_ptr<HttpRequest> request) {
