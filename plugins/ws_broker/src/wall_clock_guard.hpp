@@ -11,7 +11,7 @@ namespace cm::broker {
 enum class ClockVerdict : std::uint8_t {
   kTrusted,
   kJumped,   // found just now; believe it for nothing that deletes
-  kWaiting,  // the same jump as before, not held for long enough
+  kWaiting,  // the same time as at the start or after the jump, not held for long enough
 };
 
 // Pure: both clocks are passed in.
@@ -21,15 +21,16 @@ class WallClockGuard {
   // A new time is the truth after it has run evenly for this long.
   static constexpr std::int64_t kHoldMs = 3'600'000;
 
-  // The clock at the start is believed: there is nothing to compare it with.
+  // The clock at the start is not believed: there is nothing to compare it with, and many a machine boots with a wrong
+  // one that a time server corrects soon.
   void start(std::int64_t wall_ms, std::int64_t monotonic_ms) {
-    trusted_ = {wall_ms, monotonic_ms};
-    candidate_.reset();
+    trusted_.reset();
+    candidate_ = {wall_ms, monotonic_ms};
   }
 
   ClockVerdict check(std::int64_t wall_ms, std::int64_t monotonic_ms) {
     const Reading now{wall_ms, monotonic_ms};
-    if (agrees(trusted_, now)) {
+    if (trusted_ && agrees(*trusted_, now)) {
       trusted_ = now;
       candidate_.reset();
       return ClockVerdict::kTrusted;
@@ -46,9 +47,11 @@ class WallClockGuard {
     return ClockVerdict::kTrusted;
   }
 
-  // How far the clock is ahead of what the trusted reading promises; negative: behind.
+  // How far the clock is ahead of what the trusted reading promises (before there is one: the last candidate);
+  // negative: behind.
   std::int64_t ahead_ms(std::int64_t wall_ms, std::int64_t monotonic_ms) const {
-    return (wall_ms - trusted_.wall_ms) - (monotonic_ms - trusted_.monotonic_ms);
+    const Reading now{wall_ms, monotonic_ms};
+    return difference_ms(trusted_ ? *trusted_ : candidate_.value_or(now), now);
   }
 
  private:
@@ -56,11 +59,14 @@ class WallClockGuard {
     std::int64_t wall_ms = 0;
     std::int64_t monotonic_ms = 0;
   };
+  static std::int64_t difference_ms(const Reading& before, const Reading& now) {
+    return (now.wall_ms - before.wall_ms) - (now.monotonic_ms - before.monotonic_ms);
+  }
   static bool agrees(const Reading& before, const Reading& now) {
-    return std::abs((now.wall_ms - before.wall_ms) - (now.monotonic_ms - before.monotonic_ms)) <= kJumpMs;
+    return std::abs(difference_ms(before, now)) <= kJumpMs;
   }
 
-  Reading trusted_;
+  std::optional<Reading> trusted_;  // none before the clock of the start has held
   std::optional<Reading> candidate_;
 };
 

@@ -11,13 +11,34 @@ constexpr std::int64_t kWallMs = 1'750'000'000'000;
 
 class WallClockGuardTest : public ::testing::Test {
  protected:
-  WallClockGuardTest() { guard_.start(kWallMs, 0); }
+  // The clock of the start has held for an hour when the times of the tests begin.
+  WallClockGuardTest() {
+    guard_.start(kWallMs - kHourMs, -kHourMs);
+    EXPECT_EQ(at(0), ClockVerdict::kTrusted);
+  }
   // `ahead_ms`: how wrong the wall clock is.
   ClockVerdict at(std::int64_t monotonic_ms, std::int64_t ahead_ms = 0) {
     return guard_.check(kWallMs + monotonic_ms + ahead_ms, monotonic_ms);
   }
   WallClockGuard guard_;
 };
+
+TEST(WallClockGuardStart, ClockOfTheStartHasToHold) {
+  WallClockGuard guard;
+  guard.start(kWallMs, 0);
+  EXPECT_EQ(guard.check(kWallMs + 60'000, 60'000), ClockVerdict::kWaiting);
+  EXPECT_EQ(guard.check(kWallMs + kHourMs - 1, kHourMs - 1), ClockVerdict::kWaiting);
+  EXPECT_EQ(guard.check(kWallMs + kHourMs, kHourMs), ClockVerdict::kTrusted);
+}
+
+TEST(WallClockGuardStart, WrongClockThatIsCorrectedHasToHoldAnew) {
+  WallClockGuard guard;
+  guard.start(kWallMs + 3 * kDayMs, 0);
+  EXPECT_EQ(guard.ahead_ms(kWallMs + 60'000, 60'000), -3 * kDayMs);
+  EXPECT_EQ(guard.check(kWallMs + 60'000, 60'000), ClockVerdict::kJumped);
+  EXPECT_EQ(guard.check(kWallMs + kHourMs, kHourMs), ClockVerdict::kWaiting);
+  EXPECT_EQ(guard.check(kWallMs + kHourMs + 60'000, kHourMs + 60'000), ClockVerdict::kTrusted);
+}
 
 TEST_F(WallClockGuardTest, SmallCorrectionsAreTrustedAndAddUp) {
   EXPECT_EQ(at(kHourMs), ClockVerdict::kTrusted);
