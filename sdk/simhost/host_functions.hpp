@@ -77,7 +77,7 @@ struct HostFunction {
   X(cm_http_server_v1, CM_HTTP_SERVER_ID, header, kLoop, kPlain, true)          \
   X(cm_http_server_v1, CM_HTTP_SERVER_ID, path_parameter, kLoop, kPlain, true)  \
   X(cm_http_server_v1, CM_HTTP_SERVER_ID, query_parameter, kLoop, kPlain, true) \
-  X(cm_http_server_v1, CM_HTTP_SERVER_ID, respond, kLoop, kGiveBack, true)        \
+  X(cm_http_server_v1, CM_HTTP_SERVER_ID, respond, kLoop, kGiveBack, true)      \
   X(cm_http_server_v1, CM_HTTP_SERVER_ID, stream_begin, kLoop, kPlain, true)    \
   X(cm_http_server_v1, CM_HTTP_SERVER_ID, stream_write, kLoop, kPlain, true)    \
   X(cm_http_server_v1, CM_HTTP_SERVER_ID, stream_end, kLoop, kGiveBack, true)   \

@@ -85,7 +85,7 @@ class Node {
   bool doomed_ = false;
   bool ready_ = false;
   std::uint32_t incarnation_ = 0;
-  std::uint64_t steps_left_ = 0;  // 0: no crash is planned
+  std::uint64_t steps_left_ = 0;             // 0: no crash is planned
   std::map<std::string, Program> programs_;  // on the disk, as it were: they stay over a crash
   config::HostConfig config_;
   std::vector<std::shared_ptr<const loader::LoadedLibrary>> libraries_;

@@ -71,10 +71,9 @@ class TestFeature final : public cm::PluginInstance, public cm::BrokerWay {
         }));
     check(broker_.serve_target("#", [this](BrokerMessages::Send send, const cm_broker_sender& sender,
                                            const cm_broker_send& facts) { route(send, sender, facts); }));
-    check(broker_.serve_http("POST", "/hook/:mesh/:secret",
-                             [this](BrokerMessages::Http http, const cm_http_request_info&) {
-                               http.respond(200, {}, "mesh=" + std::string(http.path_parameter("mesh")));
-                             }));
+    check(broker_.serve_http("POST", "/hook/:mesh/:secret", [](BrokerMessages::Http http, const cm_http_request_info&) {
+      http.respond(200, {}, "mesh=" + std::string(http.path_parameter("mesh")));
+    }));
     watch();
     if (host().option_bool("way")) {
       return open(host(), host().option_text("broker"), "test", 10);
