@@ -187,8 +187,16 @@ void Broker::dispatch(Connection& connection) {
   }
   if (type == WireType::kClientAck) {
     if (const auto ack = reader_.client_ack(); ack.ok()) {
-      delivery_.client_ack(*connection.presence, ack->broker_message_id.value_or(std::string_view()),
-                           ack->client_message_id.value_or(std::string_view()));
+      const bool stored = delivery_.client_ack(
+          *connection.presence, ack->broker_message_id.value_or(std::string_view()),
+          ack->client_message_id.value_or(std::string_view()), [this, number = connection.number()] {
+            if (Connection* sender = find_connection(number)) {
+              sender->settle();
+            }
+          });
+      if (stored) {
+        connection.begin_unanswered();
+      }
     }
     return;
   }

@@ -22,7 +22,16 @@ void Connection::send_ready() {
     replies_.pop_front();
     ++first_ticket_;
   }
-  if (holding_ && !resuming_ && replies_.size() <= open_requests_max_ / 2) {
+  resume_if_answered();
+}
+
+void Connection::settle() {
+  --unanswered_;
+  resume_if_answered();
+}
+
+void Connection::resume_if_answered() {
+  if (holding_ && !resuming_ && open_requests() <= open_requests_max_ / 2) {
     resuming_ = true;
     owner_.on_resumable(*this);
   }
@@ -52,7 +61,7 @@ void Connection::on_messages(std::span<const cm_websocket_message> messages) {
 
 void Connection::take(std::string_view padded) {
   owner_.on_frame(*this, padded);
-  if (!holding_ && replies_.size() >= open_requests_max_) {
+  if (!holding_ && open_requests() >= open_requests_max_) {
     holding_ = true;
   }
 }

@@ -62,6 +62,11 @@ class Connection final : public WebSocketOwner {
   void answer(Ticket ticket, std::string frame);
   void reply(std::string frame) { answer(reserve(), std::move(frame)); }
 
+  // A request without a reply that has work to do: it counts for the bound of open requests until settle(), but no
+  // reply waits for it. settle() is called once for each.
+  void begin_unanswered() noexcept { ++unanswered_; }
+  void settle();
+
   // Hands over what was held, up to the bound of open requests.
   void resume();
 
@@ -88,6 +93,8 @@ class Connection final : public WebSocketOwner {
   void on_drained() override { owner_.on_drained(*this); }
   void on_closed(std::uint32_t code, std::string_view reason, bool clean) override;
   void send_ready();
+  void resume_if_answered();
+  std::size_t open_requests() const noexcept { return replies_.size() + unanswered_; }
   void take(std::string_view padded);
   void hold(std::string_view frame);
   void take_held();
@@ -96,6 +103,7 @@ class Connection final : public WebSocketOwner {
   std::uint64_t number_;
   bool open_ = true;
   std::size_t open_requests_max_;
+  std::size_t unanswered_ = 0;
   bool holding_ = false;   // too many requests are open: frames go to held_
   bool resuming_ = false;  // the owner was told
   std::size_t held_bytes_ = 0;

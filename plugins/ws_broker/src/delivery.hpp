@@ -37,6 +37,9 @@ class Delivery {
  public:
   static constexpr std::int64_t kPageRows = 256;
   static constexpr std::size_t kQueueBytesMax = 8 * 1024 * 1024;  // per member
+  // Acknowledgements of unknown rows that one member may have on their way to the store over all its connections, also
+  // those that ended; more are dropped and counted, and the rows are pushed again.
+  static constexpr std::size_t kOpenAcksMax = 4'096;
 
   // `first_unsettled_seq`: messages from there on may still be uncommitted.
   Delivery(Context& context, WriteBehind& writes, std::function<std::int64_t()> first_unsettled_seq);
@@ -53,7 +56,9 @@ class Delivery {
            const std::shared_ptr<const SharedFrame>& live);
   void drain_touched();
   void drain(Member& member);
-  void client_ack(Presence& presence, std::string_view message_id, std::string_view client_message_id);
+  // True: the store has to look for the row; `settled` is called when it has.
+  bool client_ack(Presence& presence, std::string_view message_id, std::string_view client_message_id,
+                  std::function<void()> settled);
   void socket_drained(Presence& presence);
   // Expired claims go back to the queue.
   void sweep();
@@ -76,6 +81,8 @@ class Delivery {
   void set_claim(QueueRow& row, const Presence& presence);
   bool takes_now(Presence& presence, const QueueRow& row);
   void delivered(Member& member, std::int64_t seq);
+  bool acknowledge_stored(Presence& presence, std::string_view message_id, std::string_view client_message_id,
+                          std::function<void()> settled);
   void take_over_claims(const Presence& presence);
   void drop_queue(Member& member);
   void load_more(Member& member);

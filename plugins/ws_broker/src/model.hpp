@@ -56,6 +56,7 @@ struct Member {
 
   std::vector<Presence*> presences;    // online and in grace, in the order of their hellos
   std::unique_ptr<MemberQueue> queue;  // exists while a presence is online
+  std::size_t open_acks = 0;           // acknowledgements of rows that are not in the queue, on their way to the store
   bool may_have_rows = false;          // undelivered rows may be in the store that are not in the queue
 
   bool active() const noexcept { return !revoked_at_ms.has_value(); }

@@ -7,14 +7,15 @@ namespace cm::broker {
 WriteBehind::WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics, StoreHealth& health)
     : host_(host), storage_(storage), metrics_(metrics), health_(health), timer_(host) {}
 
-void WriteBehind::add(SqlWork write) {
+bool WriteBehind::add(SqlWork write, std::function<void()> settled) {
   if (stopped_ || pending_.size() >= kPendingMax) {
     metrics_.drops.add("write_behind");
-    return;
+    return false;
   }
-  pending_.push_back(std::move(write));
+  pending_.push_back(Write{std::move(write), std::move(settled)});
   ++added_;
   plan();
+  return true;
 }
 
 void WriteBehind::wake() {
@@ -41,7 +42,7 @@ void WriteBehind::collect() {
   }
   awake_ = false;
   if (SqlWork write = collector_()) {
-    pending_.push_back(std::move(write));
+    pending_.push_back(Write{std::move(write), {}});
     ++added_;
   }
 }
@@ -78,7 +79,7 @@ void WriteBehind::run_next() {
     return;
   }
   running_ = true;
-  auto batch = std::make_shared<std::vector<SqlWork>>();
+  auto batch = std::make_shared<std::vector<Write>>();
   const std::size_t count = std::min(pending_.size(), kBatchMax);
   for (std::size_t i = 0; i < count; ++i) {
     batch->push_back(std::move(pending_.front()));
@@ -86,8 +87,8 @@ void WriteBehind::run_next() {
   }
   storage_.submit(
       [batch](SqlTransaction& tx) {
-        for (const SqlWork& write : *batch) {
-          Status status = write(tx);
+        for (const Write& write : *batch) {
+          Status status = write.work(tx);
           if (!status.ok()) {
             return status;
           }
@@ -114,6 +115,11 @@ void WriteBehind::finished(const Batch& batch, const Status& status) {
     metrics_.drops.add("write_behind", static_cast<std::int64_t>(batch->size()));
   }
   durable_ += batch->size();
+  for (const Write& write : *batch) {
+    if (write.settled && !stopped_) {
+      write.settled();
+    }
+  }
   answer_waiters();
   if (!running_ && (!pending_.empty() || awake_)) {
     if (waiters_.empty() && pending_.size() < kBatchMax) {

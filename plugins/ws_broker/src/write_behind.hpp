@@ -24,8 +24,10 @@ class WriteBehind {
 
   WriteBehind(const HostApi& host, StorageClient& storage, const Metrics& metrics, StoreHealth& health);
 
-  // `write` runs later on the storage's thread; it owns all it needs. [loop]
-  void add(SqlWork write);
+  // `write` runs later on the storage's thread; it owns all it needs. `settled` (may be empty) runs on the loop when
+  // the write is durable or was refused by the store, and never after stop(). False: dropped, `settled` is not called.
+  // [loop]
+  bool add(SqlWork write, std::function<void()> settled = {});
   // For a part that collects by itself: after wake() it is asked once for its write, when the next batch is put
   // together. An empty write is left out.
   void set_collector(std::function<SqlWork()> collector) { collector_ = std::move(collector); }
@@ -36,7 +38,11 @@ class WriteBehind {
   void stop();
 
  private:
-  using Batch = std::shared_ptr<std::vector<SqlWork>>;
+  struct Write {
+    SqlWork work;
+    std::function<void()> settled;
+  };
+  using Batch = std::shared_ptr<std::vector<Write>>;
   void start_timer(std::uint64_t delay_ms);
   void plan();
   void collect();
@@ -55,7 +61,7 @@ class WriteBehind {
   StoreHealth& health_;
   Timer timer_;
   std::function<SqlWork()> collector_;
-  std::deque<SqlWork> pending_;
+  std::deque<Write> pending_;
   std::deque<Waiter> waiters_;
   std::uint64_t added_ = 0;
   std::uint64_t durable_ = 0;

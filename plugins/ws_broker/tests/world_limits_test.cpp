@@ -67,6 +67,55 @@ TEST_F(LimitsTest, WhatWasSentBeforeTheCloseIsExecuted) {
   EXPECT_EQ(b_->take_pushes().size(), 20u);
 }
 
+class UnknownAcksTest : public LimitsTest {
+ protected:
+  // Bob has more rows than his queue holds, so that the store has to look for what he acknowledges and is not there.
+  void start_with_full_queue(const std::string& options) {
+    start(std::string("member_queue_rows = 16\n") + kNoRateLimit + options);
+    b_->close();
+    world_->run_ms(100);
+    burst(300);  // more than one page of the store
+    ASSERT_TRUE(a_->wait("ack", "id", "m299").has_value());
+    b_ = world_->member_client(bob_, "b2", kDaemon);
+    world_->run_ms(100);
+  }
+  void acknowledge_unknown(int count) {
+    for (int i = 0; i < count; ++i) {
+      b_->client_ack("unknown" + std::to_string(i));
+    }
+  }
+  void fill_disk(bool full) { world_->broker().disk().faults.full = full; }
+  // An acknowledgement that finds nothing needs no room on the disk: one that does stands before it and waits.
+  void stall_writes() {
+    fill_disk(true);
+    const std::vector<std::string> pushed = b_->take_pushes();
+    ASSERT_FALSE(pushed.empty());
+    b_->client_ack(pushed.front());
+    world_->run_ms(100);
+  }
+};
+
+TEST_F(UnknownAcksTest, CountAsOpenRequestsUntilTheStoreHasLooked) {
+  start_with_full_queue("open_requests_max = 8\n");
+  stall_writes();
+  acknowledge_unknown(50);
+  b_->send(R"({"type":"list_peers","_reqId":"p"})");
+  a_->send(R"({"type":"list_peers","_reqId":"p"})");
+  EXPECT_TRUE(a_->wait("peers_list", "_reqId", "p").has_value()) << "others are served";
+  EXPECT_FALSE(b_->wait("peers_list", "_reqId", "p").has_value())
+      << "behind acknowledgements that the store did not take";
+  fill_disk(false);
+  EXPECT_TRUE(b_->wait("peers_list", "_reqId", "p").has_value());
+}
+
+TEST_F(UnknownAcksTest, DoNotHoldUpAReply) {
+  start_with_full_queue("");
+  stall_writes();
+  acknowledge_unknown(50);
+  b_->send(R"({"type":"list_peers","_reqId":"p"})");
+  EXPECT_TRUE(b_->wait("peers_list", "_reqId", "p").has_value());
+}
+
 TEST_F(LimitsTest, SocketWithoutAHelloHoldsItsPlaceUntilItIsGone) {
   start("max_pending_connections = 2\nhello_timeout_ms = 1000\n");
   auto first = world_->connect();
