@@ -66,6 +66,11 @@ class MeshSignals final : public PluginInstance {
  public:
   explicit MeshSignals(const cm_host* host) : PluginInstance(host) {}
 
+  std::vector<TableNeed> required_tables() const override {
+    return {need<cm_loop_v1>(CM_LOOP_ID), need<cm_clock_v1>(CM_CLOCK_ID), need<cm_config_v1>(CM_CONFIG_ID),
+            need<cm_registry_v1>(CM_REGISTRY_ID)};
+  }
+
   Status configure() override {
     const auto burst = static_cast<double>(host().option_int("rate_burst"));
     const auto per_minute = static_cast<double>(host().option_int("rate_per_min"));
