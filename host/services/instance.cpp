@@ -131,7 +131,10 @@ Instance::Instance(InstanceOptions options, Services& services, LoopThread& loop
       log_level_(options_.log_level),
       figures_(&FiguresPool::of_process().take(options_.name)) {}
 
-Instance::~Instance() = default;
+// Only instances of tests end; those of the directory are immortal.
+Instance::~Instance() {
+  retire();
+}
 
 void Instance::retire() {
   FiguresPool& pool = FiguresPool::of_process();

@@ -125,6 +125,14 @@ class FakeHost {
 class FakeStorage {
  public:
   explicit FakeStorage(FakeHost& host) { host.provide("store", this, &table()); }
+  // Whoever waits is gone by now and only frees what is its own.
+  ~FakeStorage() {
+    while (!jobs_.empty()) {
+      end_one(CM_GONE);
+    }
+  }
+  FakeStorage(const FakeStorage&) = delete;
+  FakeStorage& operator=(const FakeStorage&) = delete;
 
   std::size_t waiting() const noexcept { return jobs_.size(); }
   // Runs the oldest work; `commit` CM_OK: its own status counts.
