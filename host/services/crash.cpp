@@ -25,6 +25,7 @@ std::terminate_handler former_terminate = nullptr;
 constinit thread_local bool line_written = false;
 constinit std::atomic<int> mark_fd{-1};
 constinit std::atomic<std::int64_t> mark_offset{0};
+constinit std::atomic<bool> crashing{false};
 
 // Only async-signal-safe calls from here on: write(2), and reading immortal memory.
 class Line {
@@ -78,6 +79,7 @@ void add_place(Line& line) noexcept {
 }
 
 void write_mark() noexcept {
+  crashing.store(true);
   if (const int fd = mark_fd.load(); fd >= 0) {
     static_cast<void>(!::pwrite(fd, "1", 1, mark_offset.load()));
   }
@@ -132,6 +134,10 @@ void on_fatal_signal(int number) noexcept {
 void set_crash_mark(int fd, std::int64_t offset) noexcept {
   mark_offset.store(offset);
   mark_fd.store(fd);
+  // Another thread may be dying just now, and its mark may be what the caller has written over.
+  if (crashing.load()) {
+    write_mark();
+  }
 }
 
 void install_crash_handlers() {
