@@ -153,8 +153,12 @@ void RunRecord::write(std::string_view phase, std::string_view instance, std::ui
     return;
   }
   // A process that ends between the two calls leaves a longer file, whose last lines repeat older ones at worst.
-  if (::pwrite(fd_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size())) {
+  // The line of the crash is written once, before any plugin runs: a thread may die while another one is in here.
+  const std::size_t kept = first_line_written_ ? kFirstLine.size() : 0;
+  const ssize_t left = static_cast<ssize_t>(text.size() - kept);
+  if (::pwrite(fd_, text.data() + kept, text.size() - kept, static_cast<off_t>(kept)) == left) {
     static_cast<void>(!::ftruncate(fd_, static_cast<off_t>(text.size())));
+    first_line_written_ = true;
     set_crash_mark(fd_, kCrashedOffset);
   }
 }

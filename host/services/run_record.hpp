@@ -65,6 +65,7 @@ class RunRecord {
   int fd_;                      // guarded by mutex_ after open
   std::filesystem::path file_;  // the same
   bool unclean_ = false;
+  bool first_line_written_ = false;  // guarded by mutex_
   FormerRun former_;
   std::string boot_id_;
   std::int64_t began_s_ = 0;
