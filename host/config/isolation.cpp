@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kOut{"cm.bridge/1", "cm.hook/1", "cm.transport/1"};
 constexpr std::array<std::string_view, 2> kInto{"cm.hook/1", "cm.peer/1"};
+// Starts child programs, which the list of system calls of a runner child refuses.
+constexpr std::string_view kProcessTable = "cm.process/1";
 
 bool contains(std::span<const std::string_view> ids, std::string_view id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
@@ -69,6 +71,12 @@ void check_isolation(const InstanceConfig& instance, const ValidatedOptions& own
   const OptionValue* key = own.find("isolation");
   const SourceLocation where = key == nullptr ? instance.where : key->where;
   const std::string label = "[plugins." + instance.name + "] isolation: ";
+  if (instance.granted(kProcessTable)) {
+    problems.add(
+        where, label + "found \"process\", but " + instance.manifest->name + " asks for " + std::string(kProcessTable) +
+                   ", and a plugin in a process of its own may start no programs; expected \"none\"; take the " +
+                   "key out, or list in `permissions` the tables that it gets without " + std::string(kProcessTable));
+  }
   for (const std::string& id : instance.manifest->provides) {
     if (!contains(kOut, id)) {
       problems.add(where, label + "found \"process\", but " + instance.manifest->name + " provides " + id +

@@ -16,8 +16,8 @@ std::span<const std::string_view> extensions_into_process() noexcept;
 // The values of the keys `isolation` and `isolation_*`, which have been checked.
 IsolationSettings read_isolation(const ValidatedOptions& own);
 
-// Complains when an isolated plugin provides, or is told to use, an extension that cannot cross the boundary. After the
-// plugin's own options were read.
+// Complains when an isolated plugin provides, or is told to use, an extension that cannot cross the boundary, or may
+// start programs (cm.process/1). After the plugin's own options and permissions were read.
 void check_isolation(const InstanceConfig& instance, const ValidatedOptions& own, Problems& problems);
 
 }  // namespace cm::config

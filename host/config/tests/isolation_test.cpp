@@ -44,6 +44,22 @@ TEST(ConfigIsolation, RefusesWhatCannotCross) {
   EXPECT_THAT(all_text(uses), HasSubstr("cm.hook/1, cm.peer/1"));
 }
 
+TEST(ConfigIsolation, RefusesAPluginThatStartsPrograms) {
+  auto starter = make_manifest("starter", {});
+  starter->host_tables.push_back("cm.process/1");
+  FakeSource source({starter});
+  const LoadReport refused = load_text("[plugins.starter]\nisolation = \"process\"\n", source);
+  EXPECT_FALSE(refused.config);
+  EXPECT_EQ(
+      all_text(refused),
+      "/etc/cm/test.toml:2:13: [plugins.starter] isolation: found \"process\", but starter asks for cm.process/1, "
+      "and a plugin in a process of its own may start no programs; expected \"none\"; take the key out, or list in "
+      "`permissions` the tables that it gets without cm.process/1\n");
+  // One that is not granted it loses nothing by the other tier, and in the host it may.
+  EXPECT_TRUE(load_text("[plugins.starter]\nisolation = \"process\"\npermissions = [\"cm.log/1\"]\n", source).config);
+  EXPECT_TRUE(load_text("[plugins.starter]\n", source).config);
+}
+
 TEST(ConfigIsolation, RefusesValuesOutsideTheBounds) {
   const LoadReport report = load_text(
       "[plugins.every]\nisolation = \"container\"\nisolation_memory_max = \"1KiB\"\nisolation_failures_max = 0\n");

@@ -101,6 +101,19 @@ TEST_F(IsolatedProgram, TheListOfRunningPluginsShowsIt) {
   EXPECT_THAT(json, HasSubstr(R"("isolation":"process","phase":"running")"));
 }
 
+TEST_F(IsolatedProgram, APluginThatStartsProgramsIsRefusedBeforeAnythingStarts) {
+  const std::string file = (folder_ / "host.toml").string();
+  std::ofstream(file) << "[plugins.judge]\nfile = \"" CM_ASK_PROGRAM
+                         "\"\nprogram = \"/bin/true\"\nisolation = \"process\"\n";
+  for (const std::string verb : {"check", "run"}) {
+    const std::string text = output_of(std::string(CM_TEST_PROGRAM) + " " + verb + " " + file + " 2>&1 </dev/null");
+    EXPECT_THAT(text, HasSubstr(file + ":4:13: [plugins.judge] isolation: found \"process\", but ask_program asks for "
+                                       "cm.process/1"))
+        << verb;
+    EXPECT_THAT(text, HasSubstr("take the key out")) << verb;
+  }
+}
+
 TEST_F(IsolatedProgram, TheRunnerIsNotForPeople) {
   const std::string text = output_of(std::string(CM_TEST_PROGRAM) + " plugin-runner x 2>&1 </dev/null");
   EXPECT_THAT(text, HasSubstr("started by the host only"));
