@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCE_SUFFIXES = {".h", ".hpp", ".c", ".cpp"}
+SOURCE_SUFFIXES = {".h", ".hpp", ".c", ".cpp", ".rs"}
 FILE_LINES_MAX = 500
 LINE_COLUMNS_MAX = 120
+# What `plugin new` writes is the author's: its names are filled in later, and rustfmt with their settings has the word.
+COLUMNS_EXEMPT = "sdk/template/rust/"
 
 # room -> prefixes of project headers that it may include besides its own folder
 ALLOWED = {
@@ -77,7 +79,7 @@ def check_file(path: str, text: str) -> list[tuple[int, str]]:
     if len(lines) - 1 > FILE_LINES_MAX:
         findings.append((len(lines), f"has {len(lines) - 1} lines, the limit is {FILE_LINES_MAX}"))
     for number, line in enumerate(lines, 1):
-        if len(line) > LINE_COLUMNS_MAX and "http" not in line:
+        if len(line) > LINE_COLUMNS_MAX and "http" not in line and not path.startswith(COLUMNS_EXEMPT):
             findings.append((number, f"is {len(line)} columns wide, the limit is {LINE_COLUMNS_MAX}"))
         if LEFTOVERS.search(line.replace('"Not Implemented"', "")):  # the reason phrase of status 501 (RFC 9110)
             findings.append((number, "holds a leftover marker"))
@@ -95,9 +97,13 @@ def check_file(path: str, text: str) -> list[tuple[int, str]]:
     return findings
 
 
+def is_source(name: str) -> bool:
+    return Path(name).suffix in SOURCE_SUFFIXES
+
+
 def tracked_sources(root: Path) -> list[str]:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True, text=True).stdout
-    return [name for name in listing.split("\0") if Path(name).suffix in SOURCE_SUFFIXES]
+    return [name for name in listing.split("\0") if is_source(name)]
 
 
 def run(root: Path) -> int:
@@ -123,8 +129,14 @@ def self_test() -> int:
         ("host/services/x.cpp", "// claudemesh\n", False),
         ("cli/x.cpp", '#include "plugins/a/src/y.hpp"\n', True),
         ("cli/x.cpp", "\n" * 501, True),
+        ("sdk/rust/x.rs", "\n" * 501, True),
+        ("sdk/rust/x.rs", "// " + "x" * 120 + "\n", True),
+        ("sdk/template/rust/x.rs", "// " + "x" * 120 + "\n", False),
         ("cli/x.cpp", "// TO" + "DO\n", True),
     ]
+    if not is_source("sdk/rust/x.rs") or not is_source("cli/x.cpp") or is_source("docs/x.md"):
+        print("self-test: the wrong files are looked at")
+        return 1
     failed = [(path, text) for path, text, expected in cases if bool(check_file(path, text)) != expected]
     for path, text in failed:
         print(f"self-test: {path}: {text!r} was judged wrongly")

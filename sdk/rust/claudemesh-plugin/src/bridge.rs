@@ -1,6 +1,7 @@
 //! cm.bridge/1: the rules of every bridge (mapping, echo, once, loops; see claudemesh/ext/bridge.h), and its table.
 use crate::ffi::*;
-use crate::{instance, Host, Plugin};
+use crate::instance::instance;
+use crate::{Host, Plugin};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::c_void;
@@ -85,10 +86,18 @@ impl Rules {
         let id_char = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let good = !mapping.id.is_empty() && mapping.id.len() <= 64 && mapping.id.chars().all(id_char);
         let twin = |other: &Mapping| {
-            other.id != mapping.id && other.remote == mapping.remote && other.mesh == mapping.mesh && other.target == mapping.target
+            other.id != mapping.id
+                && other.remote == mapping.remote
+                && other.mesh == mapping.mesh
+                && other.target == mapping.target
         };
         let directions = (1..=TO_MESH | TO_REMOTE).contains(&mapping.directions);
-        if !good || !directions || mapping.remote.is_empty() || mapping.target.is_empty() || self.mappings.values().any(twin) {
+        if !good
+            || !directions
+            || mapping.remote.is_empty()
+            || mapping.target.is_empty()
+            || self.mappings.values().any(twin)
+        {
             return CM_INVALID;
         }
         if self.mappings.len() >= MAPPINGS_MAX && !self.mappings.contains_key(&mapping.id) {
@@ -101,14 +110,20 @@ impl Rules {
     pub fn decide(&mut self, direction: u32, message: &Message) -> Vec<Crossing> {
         let (text, mut marks) = split_trail(&message.text);
         marks.splice(0..0, message.trail.split(' ').filter(|mark| !mark.is_empty()).map(String::from));
-        let base = Crossing { direction, flags: message.flags & REHEARSAL, message_id: message.message_id.clone(), ..Default::default() };
+        let base = Crossing {
+            direction,
+            flags: message.flags & REHEARSAL,
+            message_id: message.message_id.clone(),
+            ..Default::default()
+        };
         let dropped = |outcome, reason: &str, mapping: &str| Crossing {
             outcome,
             reason: reason.to_string(),
             mapping_id: mapping.to_string(),
             ..base.clone()
         };
-        let matching: Vec<Mapping> = self.mappings.values().filter(|m| matches(m, direction, message)).cloned().collect();
+        let matching: Vec<Mapping> =
+            self.mappings.values().filter(|m| matches(m, direction, message)).cloned().collect();
         if matching.is_empty() {
             return vec![dropped(UNMAPPED, "no mapping names this channel", "")];
         }
@@ -131,7 +146,14 @@ impl Rules {
         }
         crossings
     }
-    fn crossing(&self, base: &Crossing, mapping: &Mapping, message: &Message, text: &str, marks: &[String]) -> Crossing {
+    fn crossing(
+        &self,
+        base: &Crossing,
+        mapping: &Mapping,
+        message: &Message,
+        text: &str,
+        marks: &[String],
+    ) -> Crossing {
         let mut trail = marks.to_vec();
         trail.push(self.mark.clone());
         let trail = trail.join(" ");
@@ -202,8 +224,15 @@ pub struct Bridge {
 impl Bridge {
     pub fn new(host: Host, network: &str, name: &str) -> Bridge {
         let mark = format!("{network}:{name}");
-        let state = State { rules: Rules::new(&mark), counts: [0; 9], up: false, observers: Vec::new(), next_observer: 1 };
-        Bridge { host, network: network.into(), mark: mark.into(), state: Rc::new(RefCell::new(state)), sides: Default::default() }
+        let state =
+            State { rules: Rules::new(&mark), counts: [0; 9], up: false, observers: Vec::new(), next_observer: 1 };
+        Bridge {
+            host,
+            network: network.into(),
+            mark: mark.into(),
+            state: Rc::new(RefCell::new(state)),
+            sides: Default::default(),
+        }
     }
     pub fn map(&self, mapping: Mapping) -> cm_status {
         self.state.borrow_mut().rules.map(mapping)
@@ -339,7 +368,8 @@ unsafe extern "C" fn status<P: HasBridge>(raw: User, out: *mut cm_bridge_status)
     let mut counts = [state.rules.mappings.len() as u64; 10];
     counts[1..].copy_from_slice(&state.counts);
     let up = if state.up { 2 } else { 6 };
-    let full = cm_bridge_status { size: given as u32, state: up, mark: View::text(&bridge.mark), detail: View::EMPTY, counts };
+    let full =
+        cm_bridge_status { size: given as u32, state: up, mark: View::text(&bridge.mark), detail: View::EMPTY, counts };
     std::ptr::copy_nonoverlapping((&full as *const cm_bridge_status).cast::<u8>(), out.cast::<u8>(), given);
     CM_OK
 }
@@ -377,7 +407,13 @@ unsafe extern "C" fn unmap<P: HasBridge>(raw: User, id: View) -> cm_status {
         None => CM_GONE,
     }
 }
-unsafe fn deliver<P: HasBridge>(raw: User, direction: u32, message: *const cm_bridge_message, crossed: cm_bridge_crossed, user: User) -> cm_status {
+unsafe fn deliver<P: HasBridge>(
+    raw: User,
+    direction: u32,
+    message: *const cm_bridge_message,
+    crossed: cm_bridge_crossed,
+    user: User,
+) -> cm_status {
     let given = &*message;
     if given.message_id.size == 0 {
         return CM_INVALID;
@@ -395,13 +431,28 @@ unsafe fn deliver<P: HasBridge>(raw: User, direction: u32, message: *const cm_br
     bridge_of::<P>(raw).deliver(direction, &message, move |crossing| tell(crossing, crossed, user));
     CM_OK
 }
-unsafe extern "C" fn deliver_remote<P: HasBridge>(raw: User, message: *const cm_bridge_message, crossed: cm_bridge_crossed, user: User) -> cm_status {
+unsafe extern "C" fn deliver_remote<P: HasBridge>(
+    raw: User,
+    message: *const cm_bridge_message,
+    crossed: cm_bridge_crossed,
+    user: User,
+) -> cm_status {
     deliver::<P>(raw, TO_MESH, message, crossed, user)
 }
-unsafe extern "C" fn deliver_mesh<P: HasBridge>(raw: User, message: *const cm_bridge_message, crossed: cm_bridge_crossed, user: User) -> cm_status {
+unsafe extern "C" fn deliver_mesh<P: HasBridge>(
+    raw: User,
+    message: *const cm_bridge_message,
+    crossed: cm_bridge_crossed,
+    user: User,
+) -> cm_status {
     deliver::<P>(raw, TO_REMOTE, message, crossed, user)
 }
-unsafe extern "C" fn observe<P: HasBridge>(raw: User, crossed: cm_bridge_crossed, user: User, out: *mut cm_handle) -> cm_status {
+unsafe extern "C" fn observe<P: HasBridge>(
+    raw: User,
+    crossed: cm_bridge_crossed,
+    user: User,
+    out: *mut cm_handle,
+) -> cm_status {
     let mut state = bridge_of::<P>(raw).state.borrow_mut();
     *out = state.next_observer;
     state.next_observer += 1;
@@ -414,40 +465,4 @@ unsafe extern "C" fn unobserve<P: HasBridge>(raw: User, observer: cm_handle) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    fn rules(mark: &str) -> Rules {
-        let mut rules = Rules::new(mark);
-        let both = TO_MESH | TO_REMOTE;
-        let mapping = Mapping { id: "a".into(), remote: "room".into(), target: "alice".into(), directions: both, ..Default::default() };
-        assert_eq!(rules.map(mapping), CM_OK);
-        rules
-    }
-    fn message(id: &str, channel: &str, text: &str) -> Message {
-        Message { message_id: id.into(), channel: channel.into(), author_name: "bob".into(), text: text.into(), ..Default::default() }
-    }
-    fn outcome(rules: &mut Rules, direction: u32, message: &Message) -> u32 {
-        rules.decide(direction, message)[0].outcome
-    }
-    #[test]
-    fn each_rule_holds() {
-        let mut r = rules("fake:one");
-        assert_eq!(outcome(&mut r, TO_MESH, &message("1", "elsewhere", "hi")), UNMAPPED);
-        assert_eq!(outcome(&mut r, TO_MESH, &message("1", "room", "hi")), FORWARDED);
-        assert_eq!(outcome(&mut r, TO_MESH, &message("1", "room", "hi")), DUPLICATE);
-        assert_eq!(outcome(&mut r, TO_REMOTE, &message("1", "alice", "hi")), FORWARDED);
-        assert_eq!(outcome(&mut r, TO_MESH, &message("2", "room", "")), FILTERED);
-        let own = Message { flags: FROM_SELF, ..message("3", "room", "hi") };
-        assert_eq!(outcome(&mut r, TO_MESH, &own), ECHO);
-    }
-    #[test]
-    fn a_ring_of_bridges_ends() {
-        let (mut one, mut two) = (rules("fake:one"), rules("fake:two"));
-        let first = one.decide(TO_MESH, &message("1", "room", "hi")).remove(0);
-        assert_eq!(first.text, "bob: hi\n-- via fake:one");
-        let second = two.decide(TO_REMOTE, &message("2", "alice", &first.text)).remove(0);
-        assert_eq!((second.text.as_str(), second.trail.as_str()), ("bob: bob: hi", "fake:one fake:two"));
-        let back = Message { trail: second.trail, ..message("3", "room", &second.text) };
-        assert_eq!(outcome(&mut one, TO_MESH, &back), LOOP);
-    }
-}
+mod tests;
