@@ -111,6 +111,7 @@ void FakeInstance::stop() {
 void FakeInstance::destroy() {
   if (instance_ != nullptr) {
     stopped_ = true;
+    host_.finish_jobs(raw_.self);
     table_->destroy(std::exchange(instance_, nullptr));
     host_.instances_.erase(raw_.self);
   }
@@ -135,6 +136,25 @@ cm_handle FakeHost::schedule(std::uint64_t delay_us, std::function<void()> funct
   events_.emplace(std::pair{now_us + delay_us, event}, std::move(function));
   event_times_[event] = now_us + delay_us;
   return event;
+}
+
+void FakeHost::run_job() {
+  if (!jobs.empty()) {
+    const Job job = std::move(jobs.front());
+    jobs.pop_front();
+    job.function();
+  }
+}
+
+// Each accepted job runs before its instance is destroyed (cm.worker/1).
+void FakeHost::finish_jobs(cm_handle self) {
+  const auto is_own = [self](const Job& job) { return job.self == self; };
+  for (auto job = std::find_if(jobs.begin(), jobs.end(), is_own); job != jobs.end();
+       job = std::find_if(jobs.begin(), jobs.end(), is_own)) {
+    const Job taken = std::move(*job);
+    jobs.erase(job);
+    taken.function();
+  }
 }
 
 bool FakeHost::cancel(cm_handle event) {

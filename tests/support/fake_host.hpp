@@ -8,6 +8,7 @@
 #include <claudemesh/cpp/plugin.hpp>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -139,6 +140,16 @@ class FakeHost {
   cm_handle schedule(std::uint64_t delay_us, std::function<void()> function);
   bool cancel(cm_handle event);
 
+  // --- workers ---
+  struct Job {
+    cm_handle self;
+    std::function<void()> function;
+  };
+  bool hold_jobs = false;  // a slow worker: jobs wait for run_job
+  std::deque<Job> jobs;    // not begun
+  // Runs the oldest job that waits, if there is one.
+  void run_job();
+
   // --- extensions ---
   void provide(const std::string& name, const std::string& id, void* instance, const void* table);
 
@@ -176,6 +187,8 @@ class FakeHost {
     std::uint64_t time_us;
     std::function<void()> function;
   };
+
+  void finish_jobs(cm_handle self);
 
   cm_handle next_handle_ = 1;
   std::map<std::pair<std::uint64_t, cm_handle>, std::function<void()>> events_;

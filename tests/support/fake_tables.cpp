@@ -177,14 +177,17 @@ struct FakeTables {
   }
   static void release(cm_handle, cm_handle) noexcept {}
 
-  // worker: at once
+  // worker: at once, or when the test says so
   static cm_status create_queue(cm_handle, cm_text_pview, cm_handle* out) noexcept {
     *out = 1;
     return CM_OK;
   }
   static cm_status close_queue(cm_handle, cm_handle) noexcept { return CM_OK; }
-  static cm_status worker_submit(cm_handle, cm_handle, cm_callback job, void* user) noexcept {
-    FakeHost::current->schedule(0, [job, user] { job(user); });
+  static cm_status worker_submit(cm_handle self, cm_handle, cm_callback job, void* user) noexcept {
+    FakeHost::current->jobs.push_back({self, [job, user] { job(user); }});
+    if (!FakeHost::current->hold_jobs) {
+      FakeHost::current->schedule(0, [] { FakeHost::current->run_job(); });
+    }
     return CM_OK;
   }
 

@@ -110,12 +110,14 @@ void LocalApi::register_session(const ApiCall& call) {
                           std::to_string(kSessionsMax) + " are registered, which is the limit; end some"));
     return;
   }
-  const bool accepted = parts_.membership->register_session(std::move(*parsed.value));
-  call.answer({200, JsonObject()
-                        .boolean("ok", true)
-                        .text("registered_at", format_iso_ms(parts_.host->unix_ms()))
-                        .boolean("presence_accepted", accepted)
-                        .finish()});
+  const std::int64_t now_ms = parts_.host->unix_ms();
+  parts_.membership->register_session(std::move(*parsed.value), [call, now_ms](bool present) {
+    call.answer({200, JsonObject()
+                          .boolean("ok", true)
+                          .text("registered_at", format_iso_ms(now_ms))
+                          .boolean("presence_accepted", present)
+                          .finish()});
+  });
 }
 
 void LocalApi::delete_session(const ApiCall& call) {
@@ -124,9 +126,14 @@ void LocalApi::delete_session(const ApiCall& call) {
     call.answer(api_error(400, "invalid token"));
     return;
   }
-  const bool removed = parts_.membership->remove_session(token);
-  call.answer({removed ? 200U : 404U,
-               JsonObject().boolean("ok", removed).text("token_prefix", token.substr(0, kTokenPrefixLength)).finish()});
+  const auto answer = [call, token](bool removed) {
+    call.answer(
+        {removed ? 200U : 404U,
+         JsonObject().boolean("ok", removed).text("token_prefix", token.substr(0, kTokenPrefixLength)).finish()});
+  };
+  if (!parts_.membership->remove_session(token, [answer] { answer(true); })) {
+    answer(false);
+  }
 }
 
 void LocalApi::list_sessions(const ApiCall& call) {

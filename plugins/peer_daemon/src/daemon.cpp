@@ -95,6 +95,7 @@ void Daemon::home_ready(Home home, Done started) {
   if (home.status.ok()) {
     lock_ = std::move(home.lock);
     local_token_ = std::move(home.token);
+    saved_sessions_ = std::move(home.sessions);
     home.status = open_extensions();
   }
   if (!home.status.ok()) {
@@ -127,6 +128,9 @@ Daemon::Home Daemon::prepare_home() const {
   }
   home.token = std::move(*token);
   home.status = check_host();
+  if (home.status.ok()) {
+    home.sessions = load_saved_sessions(options_, host().unix_ms());
+  }
   return home;
 }
 
@@ -264,7 +268,7 @@ void Daemon::open_meshes(LoadedOutbox loaded, Done started) {
 }
 
 void Daemon::open_for_business(const ReloadResult& meshes, const Done& started) {
-  membership_.rehydrate();
+  membership_.rehydrate(std::exchange(saved_sessions_, {}));
   ApiParts parts;
   parts.host = &host();
   parts.options = &options_;
@@ -360,7 +364,8 @@ void Daemon::stop() {
   hooks_.close();
   storage_.release();
   local_token_.wipe();
-  lock_.release();
+  // What was registered last may still be on its way to the disk: nobody else may write there before.
+  membership_.when_saved([lock = std::make_shared<PidLock>(std::move(lock_))] { lock->release(); });
 }
 
 // --- links -----------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
     Status status;
     PidLock lock;
     SecretText token;
+    SavedSessions sessions;
   };
 
   // The steps of the start, in this order; each names its failure. The first three wait for the disk: on a worker.
@@ -106,6 +107,7 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   bool running_ = false;
   PidLock lock_;
   SecretText local_token_;
+  SavedSessions saved_sessions_;  // until the meshes are open
   StorageClient storage_;
   OutboxStore outbox_;
   InboxStore inbox_;

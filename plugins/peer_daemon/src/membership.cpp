@@ -23,6 +23,7 @@ void Membership::bind(const HostApi& host, const DaemonOptions& options, LinkOwn
   options_ = &options;
   owner_ = &owner;
   watcher_ = &watcher;
+  sessions_file_.bind(host, options.sessions_path());
 }
 
 void Membership::set_instance_secret(std::string_view instance_secret) {
@@ -189,9 +190,9 @@ void Membership::close_presence(const LaneKey& lane) {
   }
 }
 
-bool Membership::register_session(RegisterRequest request) {
+void Membership::register_session(RegisterRequest request, std::function<void(bool present)> done) {
   for (const std::string& token : sessions_.replaced_by(request.info)) {
-    static_cast<void>(remove_session(token));
+    static_cast<void>(forget_session(token));
   }
   request.info.registered_at_ms = host_->unix_ms();
   if (options_->watch_processes && request.info.start_time.empty()) {
@@ -202,18 +203,24 @@ bool Membership::register_session(RegisterRequest request) {
     request.info.session_pubkey.clear();
   }
   sessions_.put(std::move(request.info));
-  persist();
-  return present;
+  persist([done = std::move(done), present] { done(present); });
 }
 
-bool Membership::remove_session(std::string_view token) {
+bool Membership::remove_session(std::string_view token, std::function<void()> done) {
+  if (!forget_session(token)) {
+    return false;
+  }
+  persist(std::move(done));
+  return true;
+}
+
+bool Membership::forget_session(std::string_view token) {
   const SessionInfo* info = sessions_.find(token);
   if (info == nullptr) {
     return false;
   }
   close_presence(LaneKey{info->mesh, info->session_pubkey});
   sessions_.erase(token);
-  persist();
   return true;
 }
 
@@ -224,48 +231,41 @@ void Membership::remove_ended_sessions() {
       [watch](std::int64_t pid, const std::string& start) { return !watch || process_is_same(pid, start); });
   for (const std::string& token : ended) {
     host_->log(LogLevel::kInfo, "a session ended", {{"session", sessions_.find(token)->session_id}});
-    static_cast<void>(remove_session(token));
+    static_cast<void>(forget_session(token));
+  }
+  if (!ended.empty()) {
+    persist(nullptr);
   }
 }
 
-void Membership::persist() {
-  const SecretText text(format_sessions(sessions_.all()));
-  const Status written = write_private_file(options_->sessions_path(), text.text());
-  if (!written.ok()) {
-    host_->log(LogLevel::kWarn, "the sessions cannot be saved; a restart will forget them",
-               {{"detail", written.error().message}});
-  }
+void Membership::persist(std::function<void()> done) {
+  SecretText text(format_sessions(sessions_.all()));
+  sessions_file_.write(std::move(text), [this, done = std::move(done)](const Status& written) {
+    if (!written.ok()) {
+      host_->log(LogLevel::kWarn, "the sessions cannot be saved; a restart will forget them",
+                 {{"detail", written.error().message}});
+    }
+    if (done) {
+      done();
+    }
+  });
 }
 
-void Membership::rehydrate() {
-  Result<std::optional<PrivateFile>> file = read_private_file(options_->sessions_path());
-  if (!file || !file->has_value()) {
-    return;
-  }
-  Result<std::vector<SessionInfo>> saved = parse_sessions((*file)->content.text());
-  if (!saved) {
+void Membership::rehydrate(SavedSessions saved) {
+  if (!saved.problem.empty()) {
     host_->log(LogLevel::kWarn, "sessions.json is unreadable; sessions must register again",
-               {{"detail", saved.error().message}});
+               {{"detail", saved.problem}});
     return;
   }
-  const std::int64_t now_ms = host_->unix_ms();
-  for (SessionInfo& info : *saved) {
-    const bool runs = !options_->watch_processes || process_is_same(info.pid, info.start_time);
-    if (!runs || is_outdated(info, now_ms) || sessions_.size() >= kSessionsMax) {
-      continue;
+  for (SavedSession& session : saved.sessions) {
+    if (session.secret.empty() || !open_presence(session.info, session.secret)) {
+      session.info.session_pubkey.clear();
     }
-    std::optional<SecretText> secret = read_session_key(options_->sessions_dir, info.mesh, info.session_id);
-    if (secret.has_value()) {
-      info.session_pubkey = protocol::SecretKey::from_hex(secret->text())->public_key().hex();
-      if (!open_presence(info, *secret)) {
-        info.session_pubkey.clear();
-      }
-    }
-    sessions_.put(std::move(info));
+    sessions_.put(std::move(session.info));
   }
-  // Mostly nothing has changed, and the start need not wait for the disk.
-  if (SecretText(format_sessions(sessions_.all())).text() != (*file)->content.text()) {
-    persist();
+  // Mostly nothing has changed, and the disk need not work.
+  if (!saved.text.empty() && SecretText(format_sessions(sessions_.all())).text() != saved.text.text()) {
+    persist(nullptr);
   }
 }
 

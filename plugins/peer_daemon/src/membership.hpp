@@ -12,6 +12,8 @@
 #include "plugins/peer_daemon/src/config_file.hpp"
 #include "plugins/peer_daemon/src/mesh.hpp"
 #include "plugins/peer_daemon/src/options.hpp"
+#include "plugins/peer_daemon/src/private_file_writer.hpp"
+#include "plugins/peer_daemon/src/saved_sessions.hpp"
 #include "plugins/peer_daemon/src/session_registry.hpp"
 
 namespace cm::daemon {
@@ -70,17 +72,21 @@ class Membership {
   // Opens what is new, closes what is gone or has changed; the others are not disturbed.
   ReloadResult apply(ConfigFile config);
   void close();
+  // After close: `saved` is called once, when sessions.json is as it shall stay: at once, or later on a worker.
+  void when_saved(std::function<void()> saved) { sessions_file_.close(std::move(saved)); }
 
   Mesh* find(std::string_view slug);
   std::vector<std::string> slugs() const;
   const std::map<std::string, std::unique_ptr<Mesh>, std::less<>>& meshes() const noexcept { return meshes_; }
 
-  // Registers, or registers again. True when the session has a presence.
-  bool register_session(RegisterRequest request);
-  bool remove_session(std::string_view token);
+  // Registers, or registers again. `done` is called when the disk has it, or cannot take it (a warning tells), and with
+  // whether the session has a presence.
+  void register_session(RegisterRequest request, std::function<void(bool present)> done);
+  // False: no session has this token, and `done` is not called. Else `done` is called as above.
+  bool remove_session(std::string_view token, std::function<void()> done);
   void remove_ended_sessions();
-  // From sessions.json: sessions whose process still runs.
-  void rehydrate();
+  // Sessions of an earlier process. Those whose mesh is not joined any more stay without a presence.
+  void rehydrate(SavedSessions saved);
   const SessionRegistry& sessions() const noexcept { return sessions_; }
   SessionPresence* presence(std::string_view mesh, std::string_view session_pubkey);
   bool is_own_session(std::string_view mesh, std::string_view pubkey) const;
@@ -94,7 +100,8 @@ class Membership {
   void close_mesh(const std::string& slug);
   bool open_presence(const SessionInfo& info, const SecretText& secret);
   void close_presence(const LaneKey& lane);
-  void persist();
+  bool forget_session(std::string_view token);
+  void persist(std::function<void()> done);
   LinkIdentity member_identity(const Mesh& mesh) const;
   LinkIdentity session_identity(const Mesh& mesh, const SessionInfo& info) const;
 
@@ -106,6 +113,7 @@ class Membership {
   std::vector<Transport> transports_;
   std::map<std::string, std::unique_ptr<Mesh>, std::less<>> meshes_;
   SessionRegistry sessions_;
+  PrivateFileWriter sessions_file_;
   std::map<LaneKey, std::unique_ptr<SessionPresence>> presences_;
 };
 
