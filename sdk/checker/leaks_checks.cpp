@@ -9,8 +9,13 @@ namespace cm::checker {
 namespace {
 
 constexpr int kWarmUpLives = 3;
-constexpr int kMeasuredLives = 8;
-constexpr std::uint64_t kSlackBytesPerLife = 64;  // allocator and C++ runtime; a leaked object is usually larger
+// Lives are measured in windows, and the window that grows least is judged: a cache grows in one of them, a leak in
+// all, also one that shows only now and then, as the pages of a container do.
+constexpr int kWindows = 3;
+constexpr int kLivesPerWindow = 8;
+// How free blocks are split shifts 16 bytes up or down now and then. Eight bytes that each life forgets are 256 to
+// malloc and 64 to the address sanitizer.
+constexpr std::uint64_t kNoiseBytesPerWindow = 32;
 
 // One whole life; what the host still holds of the kind that `count` looks at.
 Outcome leaves_none(const Subject& subject, std::size_t (*count)(const sim::Holdings&), const std::string& what,
@@ -75,20 +80,22 @@ Outcome leaves_no_memory(const Subject& subject) {
       return Bench(subject).could_not("start");
     }
   }
-  // Growth that comes once is a cache; growth in the least growing life is in every life.
   std::uint64_t least = UINT64_MAX;
-  std::uint64_t before = allocated_bytes();
-  for (int i = 0; i < kMeasuredLives; ++i) {
-    live(kWarmUpLives + i);
+  for (int window = 0; window < kWindows; ++window) {
+    const std::uint64_t before = allocated_bytes();
+    for (int i = 0; i < kLivesPerWindow; ++i) {
+      live(kWarmUpLives + window * kLivesPerWindow + i);
+    }
     const std::uint64_t after = allocated_bytes();
     least = std::min(least, after > before ? after - before : 0);
-    before = after;
   }
-  return least <= kSlackBytesPerLife
+  return least <= kNoiseBytesPerWindow
              ? ok()
-             : failed("each life leaves at least " + std::to_string(least) + " bytes of memory behind",
+             : failed("each life leaves about " + std::to_string(least / kLivesPerWindow) +
+                          " bytes of memory behind, as malloc counts (its own 8 bytes and rounding included)",
                       "what is allocated is freed by the end of destroy",
-                      "run the plugin's tests under -fsanitize=address, which names the allocation");
+                      "run the plugin's tests under -fsanitize=address, which names the allocation; what one instance "
+                      "keeps in static variables counts as well");
 }
 
 Outcome leaves_no_descriptors(const Subject& subject) {

@@ -169,6 +169,21 @@ static void misbehave_at_start(struct bad* bad) {
   bad->leaked = malloc(1000);
   memset(bad->leaked, 1, 1000);
 #endif
+#ifdef BAD_SMALL_MEMORY
+  bad->leaked = malloc(8);
+  memset(bad->leaked, 1, 8);
+#endif
+#ifdef BAD_KEPT_MEMORY
+  // 8 bytes more in each life, which show in some lives only.
+  static size_t* kept = NULL;
+  static size_t kept_count = 0;
+  static size_t kept_room = 0;
+  if (kept_count == kept_room) {
+    kept_room = kept_room == 0 ? 1 : kept_room + 4;
+    kept = realloc(kept, kept_room * sizeof(size_t));
+  }
+  kept[kept_count++] = 1;
+#endif
 #ifdef BAD_RELEASES_TWICE
   cm_hbuf twice = {CM_NO_HANDLE, NULL, 0};
   const cm_bytes_pview byte = {(const uint8_t*)"x", 1};

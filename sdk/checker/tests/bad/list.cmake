@@ -75,6 +75,8 @@ bad(leaves_subscription BAD_LEAVES_SUBSCRIPTION)
 bad(leaves_reference USE_STORE BAD_LEAVES_REFERENCE)
 bad(leaves_buffer BAD_LEAVES_BUFFER)
 bad(memory BAD_MEMORY)
+bad(small_memory BAD_SMALL_MEMORY)
+bad(kept_memory BAD_KEPT_MEMORY)
 bad(descriptor BAD_DESCRIPTOR)
 
 foreach(table buffer loop timer metrics events worker config http_server http_client websocket)
