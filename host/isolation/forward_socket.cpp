@@ -7,7 +7,7 @@ namespace cm::isolation {
 namespace {
 
 constexpr std::size_t kBatchBytesMax = 4u << 20;  // of the messages in one frame
-enum class SocketOp : std::uint8_t { kPing = 1, kClose = 2, kTerminate = 3 };
+enum class SocketOp : std::uint8_t { kPing = 1, kClose = 2, kTerminate = 3, kPause = 4, kResume = 5 };
 
 }  // namespace
 
@@ -135,7 +135,7 @@ void ForwardSockets::control(const Frame& frame) {
   const std::uint32_t code = reader.u32();
   const std::string_view reason = reader.bytes();
   const auto* table = context_.table<cm_websocket_v1>(CM_WEBSOCKET_ID);
-  if (!reader.done() || op < SocketOp::kPing || op > SocketOp::kTerminate) {
+  if (!reader.done() || op < SocketOp::kPing || op > SocketOp::kResume) {
     context_.session.garbage("a WebSocket operation that cannot be read");
   } else if (table == nullptr) {
     return;
@@ -143,6 +143,10 @@ void ForwardSockets::control(const Frame& frame) {
     table->ping(context_.self(), frame.call);
   } else if (op == SocketOp::kClose) {
     table->close(context_.self(), frame.call, code, to_pview(reason));
+  } else if (op == SocketOp::kPause) {
+    table->pause_reading(context_.self(), frame.call);
+  } else if (op == SocketOp::kResume) {
+    table->resume_reading(context_.self(), frame.call);
   } else {
     sockets_.erase(frame.call);
     table->terminate(context_.self(), frame.call);

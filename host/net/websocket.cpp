@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "host/net/detail/linger.hpp"
 #include "host/net/detail/ws_connection.hpp"
@@ -51,22 +52,41 @@ Status WsConnectionImpl::start(std::string_view leftover, WriteQueue output) {
   }
   if (!leftover.empty()) {
     // Decoded in a later turn: the caller has not even got its handle yet.
-    loop_.post(
-        [self = shared_from_this(), bytes = std::vector<std::uint8_t>(leftover.begin(), leftover.end())]() mutable {
-          const std::size_t size = bytes.size();
-          bytes.resize(size + kBufferPadding);
-          if (self->state_ <= State::kClosing) {
-            self->decode(std::span(bytes).first(size));
-          }
-          self->update_interest();
-        });
-    return {};
+    carry_.assign(leftover.begin(), leftover.end());
+    leftover_ = true;
+  } else {
+    update_interest();
   }
-  update_interest();
-  if (socket_->has_pending_input()) {
-    loop_.post([self = shared_from_this()] { self->on_readable(); });
-  }
+  continue_reading();
   return {};
+}
+
+// What the descriptor will not announce: bytes that were read before, by us or by TLS.
+void WsConnectionImpl::continue_reading() {
+  if (leftover_ || socket_->has_pending_input()) {
+    loop_.post([self = shared_from_this()] {
+      if (self->leftover_) {
+        self->take_leftover();
+      } else {
+        self->on_readable();
+      }
+    });
+  }
+}
+
+void WsConnectionImpl::take_leftover() {
+  if (state_ > State::kClosing || (reading_paused_ && state_ == State::kOpen)) {
+    return;
+  }
+  leftover_ = false;
+  std::vector<std::uint8_t> bytes = std::exchange(carry_, {});
+  const std::size_t size = bytes.size();
+  bytes.resize(size + kBufferPadding);
+  decode(std::span(bytes).first(size));
+  if (state_ <= State::kClosing) {
+    update_interest();
+    continue_reading();
+  }
 }
 
 void WsConnectionImpl::set_handlers(WsHandlers handlers) {
@@ -75,7 +95,7 @@ void WsConnectionImpl::set_handlers(WsHandlers handlers) {
 }
 
 void WsConnectionImpl::update_interest() {
-  const bool reading = state_ <= State::kClosing && (!reading_paused_ || state_ == State::kClosing);
+  const bool reading = state_ <= State::kClosing && !leftover_ && (!reading_paused_ || state_ == State::kClosing);
   watch_.want(reading, blocked_);
 }
 
@@ -97,7 +117,7 @@ void WsConnectionImpl::on_fd_ready(bool readable, bool writable) {
 // ---- receiving ----
 
 void WsConnectionImpl::on_readable() {
-  if (state_ > State::kClosing || (reading_paused_ && state_ == State::kOpen)) {
+  if (state_ > State::kClosing || leftover_ || (reading_paused_ && state_ == State::kOpen)) {
     return;
   }
   const auto keep_alive = shared_from_this();
@@ -108,8 +128,8 @@ void WsConnectionImpl::on_readable() {
   } else {
     read_into_carry(buffer);
   }
-  if (state_ <= State::kClosing && socket_->has_pending_input()) {
-    loop_.post([self = shared_from_this()] { self->on_readable(); });
+  if (state_ <= State::kClosing) {
+    continue_reading();
   }
 }
 
@@ -312,6 +332,7 @@ void WsConnectionImpl::close(std::uint16_t code, std::string_view reason) {
   schedule_flush();
   start_close_timer();
   update_interest();
+  continue_reading();
 }
 
 void WsConnectionImpl::terminate() {
@@ -334,8 +355,8 @@ void WsConnectionImpl::pause_reading(bool paused) {
   }
   reading_paused_ = paused;
   update_interest();
-  if (!paused && socket_->has_pending_input()) {
-    loop_.post([self = shared_from_this()] { self->on_readable(); });
+  if (!paused) {
+    continue_reading();
   }
 }
 

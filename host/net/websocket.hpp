@@ -77,7 +77,8 @@ class WsConnection {
   virtual void terminate() = 0;
 
   // Stops (or resumes) reading: messages then wait in the socket and the peer is slowed down. Back-pressure for the
-  // receiving side. Pongs and the peer's close are not seen while paused.
+  // receiving side. Pongs and the peer's close are not seen while paused, its pings not answered; a failing write is
+  // noticed. The rest of a batch that is being handed over still belongs to it. close() ends the pause.
   virtual void pause_reading(bool paused) = 0;
 
   virtual bool open() const = 0;  // false as soon as close(), terminate() or the peer began to end it

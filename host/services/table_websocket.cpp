@@ -109,9 +109,28 @@ uint64_t socket_buffered_bytes(cm_handle self, cm_handle socket) noexcept {
   return admission ? sockets_of(admission).buffered_bytes(socket) : 0;
 }
 
-constexpr cm_websocket_v1 kWebSocketTable = {
-    sizeof(cm_websocket_v1), 0,           socket_accept, socket_connect,   socket_send,
-    socket_send_buffer,      socket_ping, socket_close,  socket_terminate, socket_buffered_bytes};
+cm_status socket_pause_reading(cm_handle self, cm_handle socket) noexcept {
+  const Admission admission = admit_loop(self, HostTable::kWebSocket, "cm.websocket/1 pause_reading");
+  return admission ? sockets_of(admission).pause_reading(socket, true) : admission.status;
+}
+
+cm_status socket_resume_reading(cm_handle self, cm_handle socket) noexcept {
+  const Admission admission = admit_loop(self, HostTable::kWebSocket, "cm.websocket/1 resume_reading");
+  return admission ? sockets_of(admission).pause_reading(socket, false) : admission.status;
+}
+
+constexpr cm_websocket_v1 kWebSocketTable = {sizeof(cm_websocket_v1),
+                                             0,
+                                             socket_accept,
+                                             socket_connect,
+                                             socket_send,
+                                             socket_send_buffer,
+                                             socket_ping,
+                                             socket_close,
+                                             socket_terminate,
+                                             socket_buffered_bytes,
+                                             socket_pause_reading,
+                                             socket_resume_reading};
 
 }  // namespace
 

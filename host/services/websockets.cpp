@@ -276,6 +276,21 @@ std::uint64_t WebSockets::buffered_bytes(cm_handle handle) const {
   return socket != nullptr && socket->connection != nullptr ? socket->connection->buffered_bytes() : 0;
 }
 
+cm_status WebSockets::pause_reading(cm_handle handle, bool paused) {
+  const Socket* socket = sockets_.find(handle);
+  if (socket == nullptr || socket->ending) {
+    return CM_GONE;
+  }
+  if (socket->connection == nullptr) {
+    return CM_INVALID;
+  }
+  if (!socket->connection->open()) {
+    return CM_GONE;
+  }
+  socket->connection->pause_reading(paused);
+  return CM_OK;
+}
+
 void WebSockets::silence() {
   sockets_.for_each([this](cm_handle, Socket& socket) {
     if (socket.ending) {

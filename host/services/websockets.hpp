@@ -34,6 +34,7 @@ class WebSockets {
   cm_status close(cm_handle socket, std::uint32_t code, std::string_view reason);
   bool terminate(cm_handle socket);
   std::uint64_t buffered_bytes(cm_handle socket) const;
+  cm_status pause_reading(cm_handle socket, bool paused);
 
   // Drops every connection without a callback; the entries stay for counting.
   void silence();

@@ -91,6 +91,8 @@ struct HostFunction {
   X(cm_websocket_v1, CM_WEBSOCKET_ID, close, kLoop, kGiveBack, true)            \
   X(cm_websocket_v1, CM_WEBSOCKET_ID, terminate, kLoop, kGiveBack, true)        \
   X(cm_websocket_v1, CM_WEBSOCKET_ID, buffered_bytes, kLoop, kPlain, true)      \
+  X(cm_websocket_v1, CM_WEBSOCKET_ID, pause_reading, kLoop, kPlain, true)       \
+  X(cm_websocket_v1, CM_WEBSOCKET_ID, resume_reading, kLoop, kPlain, true)      \
   X(cm_process_v1, CM_PROCESS_ID, spawn, kLoop, kWork, false)                   \
   X(cm_process_v1, CM_PROCESS_ID, write, kLoop, kPlain, true)                   \
   X(cm_process_v1, CM_PROCESS_ID, close_input, kLoop, kGiveBack, true)          \

@@ -396,11 +396,29 @@ uint64_t websocket_buffered(cm_handle, cm_handle) noexcept {
   return 0;
 }
 
+cm_status pause_socket(cm_handle self, cm_handle handle, bool paused) {
+  Socket* socket = socket_of(enter(self), handle);
+  if (socket == nullptr) {
+    return CM_GONE;
+  }
+  if (!socket->opened) {
+    return CM_INVALID;
+  }
+  return socket->connection->pause(socket->side, paused) ? CM_OK : CM_GONE;
+}
+cm_status websocket_pause(cm_handle self, cm_handle handle) noexcept {
+  return pause_socket(self, handle, true);
+}
+cm_status websocket_resume(cm_handle self, cm_handle handle) noexcept {
+  return pause_socket(self, handle, false);
+}
+
 constexpr cm_websocket_v1 kWebsocket = {sizeof(cm_websocket_v1), 0,
                                         websocket_accept,        websocket_connect,
                                         websocket_send,          websocket_send_buffer,
                                         websocket_ping,          websocket_close,
-                                        websocket_terminate,     websocket_buffered};
+                                        websocket_terminate,     websocket_buffered,
+                                        websocket_pause,         websocket_resume};
 
 }  // namespace
 

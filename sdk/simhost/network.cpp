@@ -9,6 +9,7 @@ namespace {
 constexpr std::uint32_t kCloseAbnormal = 1006;  // RFC 6455 section 7.1.5
 constexpr std::uint64_t kSlowFactor = 50;
 constexpr std::uint64_t kConnectTimeoutUs = 10'000'000;
+constexpr std::size_t kReadBytesMax = 256 * 1024;  // of the messages of one batch, as the real host reads
 
 }  // namespace
 
@@ -50,22 +51,45 @@ void Connection::flush(int to) {
 
 void Connection::arrive(int to) {
   --arrivals_due_[to];
-  if (!network_.reachable(nodes_[0], nodes_[1])) {
+  if (!network_.reachable(nodes_[0], nodes_[1]) || paused_[to]) {
     return;
   }
   // What has piled up arrives together, as one read would return it.
   std::vector<std::pair<std::uint32_t, std::string>> batch;
   const std::size_t count =
       std::min<std::size_t>(in_flight_[to].size(), arrivals_due_[to] == 0 ? SIZE_MAX : 1 + network_.random_.below(4));
-  for (std::size_t i = 0; i < count && !in_flight_[to].empty(); ++i) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < count && !in_flight_[to].empty() && !paused_[to] && bytes < kReadBytesMax; ++i) {
     Packet packet = std::move(in_flight_[to].front());
     in_flight_[to].pop_front();
+    bytes += packet.text.size();
     handle(to, std::move(packet), batch);
   }
   if (!batch.empty() && ends_[to] != nullptr) {
     network_.messages_delivered += batch.size();
     ends_[to]->deliver_messages(std::move(batch));
   }
+  if (bytes >= kReadBytesMax && arrivals_due_[to] == 0 && !in_flight_[to].empty() && !paused_[to]) {
+    flush(to);
+  }
+}
+
+bool Connection::pause(int side, bool paused) {
+  if (close_sent_[side]) {
+    return false;
+  }
+  if (std::exchange(paused_[side], paused) && !paused && !in_flight_[side].empty()) {
+    flush(side);
+  }
+  return true;
+}
+
+std::size_t Connection::waiting_bytes(int side) const {
+  std::size_t bytes = 0;
+  for (const Packet& packet : in_flight_[side]) {
+    bytes += packet.text.size();
+  }
+  return bytes;
 }
 
 void Connection::handle(int to, Packet packet, std::vector<std::pair<std::uint32_t, std::string>>& batch) {
@@ -126,6 +150,7 @@ void Connection::ping(int side) {
 }
 
 void Connection::close(int side, std::uint32_t code, std::string reason) {
+  pause(side, false);
   if (!std::exchange(close_sent_[side], true)) {
     transmit(side, Packet{Packet::Kind::kClose, code, std::move(reason)});
   }

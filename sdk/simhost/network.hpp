@@ -50,6 +50,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void send(int side, std::uint32_t kind, std::string payload);
   void ping(int side);
   void close(int side, std::uint32_t code, std::string reason);
+  // The end stops or resumes reading: packets to it then wait in the network, in order. False after its close().
+  bool pause(int side, bool paused);
+  // Bytes of messages to that end that it has not read.
+  std::size_t waiting_bytes(int side) const;
   // The end vanishes: its owner hears nothing more; the peer sees 1006, or nothing at all when `silent`.
   void abandon(int side, bool silent);
   void opened();
@@ -77,6 +81,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   SocketEnd* ends_[2] = {nullptr, nullptr};
   bool vanished_[2] = {false, false};  // crashed without a word
   bool close_sent_[2] = {false, false};
+  bool paused_[2] = {false, false};  // reads nothing
   std::deque<Packet> in_flight_[2];  // by destination, in order
   std::uint64_t last_arrival_us_[2] = {0, 0};
   std::uint64_t arrivals_due_[2] = {0, 0};

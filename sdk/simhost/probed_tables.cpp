@@ -123,7 +123,8 @@ constexpr auto kClient =
 constexpr auto kWebsocket = make_table<cm_websocket_v1>(
     CM_SIM_WRAP(cm_websocket_v1, accept), CM_SIM_WRAP(cm_websocket_v1, connect), CM_SIM_WRAP(cm_websocket_v1, send),
     CM_SIM_WRAP(cm_websocket_v1, send_buffer), CM_SIM_WRAP(cm_websocket_v1, ping), CM_SIM_WRAP(cm_websocket_v1, close),
-    CM_SIM_WRAP(cm_websocket_v1, terminate), CM_SIM_WRAP(cm_websocket_v1, buffered_bytes));
+    CM_SIM_WRAP(cm_websocket_v1, terminate), CM_SIM_WRAP(cm_websocket_v1, buffered_bytes),
+    CM_SIM_WRAP(cm_websocket_v1, pause_reading), CM_SIM_WRAP(cm_websocket_v1, resume_reading));
 constexpr auto kProcess = make_table<cm_process_v1>(
     CM_SIM_WRAP(cm_process_v1, spawn), CM_SIM_WRAP(cm_process_v1, write), CM_SIM_WRAP(cm_process_v1, close_input),
     CM_SIM_WRAP(cm_process_v1, pause_output), CM_SIM_WRAP(cm_process_v1, kill), CM_SIM_WRAP(cm_process_v1, abandon),

@@ -351,6 +351,9 @@ struct FakeTables {
     return CM_OK;
   }
   static std::uint64_t ws_buffered(cm_handle, cm_handle) noexcept { return 0; }
+  static cm_status ws_pause(cm_handle, cm_handle handle) noexcept {
+    return socket(handle) != nullptr ? CM_OK : CM_GONE;
+  }
 };
 
 const void* FakeTables::get(cm_handle, const char* id) noexcept {
@@ -378,9 +381,18 @@ const void* FakeTables::get(cm_handle, const char* id) noexcept {
                                           &stream_begin,
                                           &stream_write,
                                           &stream_end};
-  static const cm_websocket_v1 kWebSocket = {
-      sizeof(cm_websocket_v1), 0,        &ws_accept, &ws_connect,   &ws_send,
-      &ws_send_buffer,         &ws_ping, &ws_close,  &ws_terminate, &ws_buffered};
+  static const cm_websocket_v1 kWebSocket = {sizeof(cm_websocket_v1),
+                                             0,
+                                             &ws_accept,
+                                             &ws_connect,
+                                             &ws_send,
+                                             &ws_send_buffer,
+                                             &ws_ping,
+                                             &ws_close,
+                                             &ws_terminate,
+                                             &ws_buffered,
+                                             &ws_pause,
+                                             &ws_pause};
   static const std::map<std::string_view, const void*> kTables = {
       {CM_LOG_ID, &kLog},          {CM_LOOP_ID, &kLoop},          {CM_TIMER_ID, &kTimer},
       {CM_CLOCK_ID, &kClock},      {CM_RANDOM_ID, &kRandom},      {CM_METRICS_ID, &kMetrics},

@@ -11,7 +11,7 @@ namespace cm::isolation {
 
 namespace {
 
-enum class SocketOp : std::uint8_t { kPing = 1, kClose = 2, kTerminate = 3 };
+enum class SocketOp : std::uint8_t { kPing = 1, kClose = 2, kTerminate = 3, kPause = 4, kResume = 5 };
 constexpr std::size_t kCloseReasonBytesMax = 123;
 
 struct Socket {
@@ -139,9 +139,25 @@ std::uint64_t socket_buffered_bytes(cm_handle, cm_handle socket) noexcept {
   return bytes;
 }
 
-constexpr cm_websocket_v1 kTable = {
-    sizeof(cm_websocket_v1), 0,           socket_accept, socket_connect,   socket_send,
-    socket_send_buffer,      socket_ping, socket_close,  socket_terminate, socket_buffered_bytes};
+cm_status socket_pause_reading(cm_handle, cm_handle socket) noexcept {
+  return control(socket, SocketOp::kPause, 0, {});
+}
+cm_status socket_resume_reading(cm_handle, cm_handle socket) noexcept {
+  return control(socket, SocketOp::kResume, 0, {});
+}
+
+constexpr cm_websocket_v1 kTable = {sizeof(cm_websocket_v1),
+                                    0,
+                                    socket_accept,
+                                    socket_connect,
+                                    socket_send,
+                                    socket_send_buffer,
+                                    socket_ping,
+                                    socket_close,
+                                    socket_terminate,
+                                    socket_buffered_bytes,
+                                    socket_pause_reading,
+                                    socket_resume_reading};
 
 // The messages one behind the other, each with the padding that the table promises.
 void on_messages(cm_handle handle, const Socket& socket, const Frame& frame) {

@@ -62,6 +62,21 @@ TEST_F(Isolation, ServesHttpAndUsesItFromItsOwnProcess) {
   EXPECT_THAT(post("/fetch", "http://127.0.0.1:1/"), HasSubstr("127.0.0.1:1"));
 }
 
+TEST_F(Isolation, StopsReadingAWebSocketInBothTiers) {
+  for (const bool isolated : {false, true}) {
+    start_host(asker("", isolated));
+    EXPECT_EQ(post("/talk", "pause"), "sent");
+    // Round trips past the loop that has the two messages in front of it.
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_EQ(get("/heard"), "pause 0 ") << isolated;
+    }
+    EXPECT_EQ(post("/resume", ""), "0");
+    EXPECT_TRUE(eventually([this] { return get("/heard") == "pause 0 1 2 "; })) << get("/heard");
+    stop_host();
+    host_.reset();
+  }
+}
+
 TEST_F(Isolation, TalksOverWebSocketsInBothTiers) {
   for (const bool isolated : {false, true}) {
     start_host(asker("", isolated));

@@ -54,6 +54,8 @@ class WsConnectionImpl final : public WsConnection,
   void read_into_carry(std::span<std::uint8_t> buffer);
   bool accept_read(const IoResult& result);
   void decode(std::span<std::uint8_t> input);
+  void take_leftover();
+  void continue_reading();
   void on_controls(const WsBatch& batch);
   void on_peer_close(const WsControl& frame);
   void fail(const WsFailure& failure);
@@ -95,6 +97,7 @@ class WsConnectionImpl final : public WsConnection,
   bool clean_ = false;
   bool paused_ = false;  // the user was told kPaused and waits for on_drain
   bool reading_paused_ = false;
+  bool leftover_ = false;  // carry_ was read behind the handshake and nobody has decoded it
   bool blocked_ = false;
   bool flush_scheduled_ = false;
 };

@@ -38,6 +38,7 @@ class NetWebSocket : public ::testing::Test {
       auto accepted = accept_websocket(request, server_options, server_handlers());
       if (accepted.ok()) {
         server_side = *accepted;
+        server_side->pause_reading(pause_at_once);
       } else {
         accept_error = accepted.error().message;
       }
@@ -141,6 +142,7 @@ class NetWebSocket : public ::testing::Test {
   int drained = 0;
   std::vector<std::shared_ptr<HttpRequest>> held;
   bool echo = false;
+  bool pause_at_once = false;
 };
 
 }  // namespace cm::net::test

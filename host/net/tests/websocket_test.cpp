@@ -258,6 +258,97 @@ TEST_F(NetWebSocket, PausedReadingHoldsMessagesBack) {
   ASSERT_TRUE(run_until(loop, [&] { return received.size() == 1; }));
 }
 
+TEST_F(NetWebSocket, PausedReadingSlowsTheSenderDownAndLosesNothing) {
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  server_side->pause_reading(true);
+  constexpr int kFrames = 2'000;  // 128 MB: more than any kernel buffers
+  std::string output;
+  int begun = 0;
+  const auto write_more = [&] {
+    while (begun < kFrames || !output.empty()) {
+      if (output.empty()) {
+        output = client_frame(0x82, std::to_string(begun++) + std::string(64'000, 'f'));
+      }
+      const ssize_t sent = ::send(peer->fd(), output.data(), output.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent < 0) {
+        return errno == EAGAIN;
+      }
+      output.erase(0, static_cast<std::size_t>(sent));
+    }
+    return false;
+  };
+  // Turns of the server between the writes: what it reads makes room again.
+  for (int refused = 0; refused < 50;) {
+    refused = write_more() ? refused + 1 : 50;
+    loop.run_once(0);
+  }
+  ASSERT_LT(begun, kFrames) << "the sender was never slowed down";
+  EXPECT_TRUE(received.empty());
+  EXPECT_TRUE(server_side->send_ping("still here")) << "the other direction goes on";
+  ASSERT_TRUE(peer->wait_for(loop, "still here"));
+  int next = 0;
+  on_batch = [&](WsConnection&) {
+    for (const std::string& text : received) {
+      ASSERT_EQ(text, std::to_string(next) + std::string(64'000, 'f'));
+      ++next;
+    }
+    received.clear();
+  };
+  server_side->pause_reading(false);
+  EXPECT_TRUE(run_until(loop, [&] {
+    write_more();
+    return next == kFrames;
+  }));
+}
+
+TEST_F(NetWebSocket, PauseBeforeTheFirstTurnHoldsBackWhatCameWithTheUpgrade) {
+  pause_at_once = true;
+  const auto peer = std::make_unique<RawPeer>(info);
+  // In one segment, so that the server has read the frames before anybody could pause.
+  peer->send(kUpgrade + "\r\n" + client_frame(0x81, "first") + client_frame(0x81, "second").substr(0, 8));
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  peer->send(client_frame(0x81, "second").substr(8) + client_frame(0x81, "third"));
+  for (int i = 0; i < 5; ++i) {
+    loop.run_once(1);
+  }
+  EXPECT_TRUE(received.empty());
+  server_side->pause_reading(false);
+  ASSERT_TRUE(run_until(loop, [&] { return received.size() == 3; }));
+  EXPECT_EQ(received, (std::vector<std::string>{"first", "second", "third"}));
+}
+
+TEST_F(NetWebSocket, CloseWhilePausedStillSeesTheEndOfThePeer) {
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  server_side->pause_reading(true);
+  peer->send(client_frame(0x81, "unread") + client_frame(0x88, std::string("\x03\xE8", 2)));
+  for (int i = 0; i < 5; ++i) {
+    loop.run_once(1);
+  }
+  EXPECT_EQ(server_closed.calls, 0) << "nobody reads, so nobody sees the close";
+  server_side->close(1001, "");
+  ASSERT_TRUE(run_until(loop, [&] { return server_closed.calls == 1; }));
+  EXPECT_TRUE(server_closed.clean);
+  EXPECT_TRUE(received.empty()) << "messages that nobody waits for any more";
+}
+
+TEST_F(NetWebSocket, PeerThatLeavesWhilePausedIsHeardOutAfterwards) {
+  const auto peer = raw();
+  ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  server_side->pause_reading(true);
+  peer->send(client_frame(0x81, "last words"));
+  peer->close();
+  for (int i = 0; i < 5; ++i) {
+    loop.run_once(1);
+  }
+  EXPECT_EQ(server_closed.calls, 0);
+  server_side->pause_reading(false);
+  ASSERT_TRUE(run_until(loop, [&] { return server_closed.calls == 1; }));
+  EXPECT_EQ(received, std::vector<std::string>{"last words"});
+  EXPECT_EQ(server_closed.code, kWsCloseAbnormal);
+}
+
 TEST_F(NetWebSocket, SubprotocolAndHeaders) {
   server_options.subprotocol = "mesh.v1";
   server_options.response_headers.add("X-Broker", "one");

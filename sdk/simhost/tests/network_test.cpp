@@ -86,6 +86,28 @@ TEST_F(NetworkTest, KeepsTheOrderOfAConnection) {
   EXPECT_EQ(listener.end.received, sent);
 }
 
+TEST_F(NetworkTest, EndThatReadsNothingLeavesEverythingInTheNetwork) {
+  connect();
+  ASSERT_TRUE(listener.connection->pause(1, true));
+  std::vector<std::string> sent;
+  for (int i = 0; i < 40; ++i) {
+    sent.push_back(std::string(20'000, static_cast<char>('a' + i % 26)));
+    connection->send(0, 1, sent.back());
+  }
+  listener.connection->ping(1);
+  connection->close(0, 1000, "bye");
+  run();
+  EXPECT_TRUE(listener.end.received.empty());
+  EXPECT_EQ(listener.end.pongs, 0);
+  EXPECT_EQ(listener.end.closes, 0);
+  EXPECT_EQ(connection->waiting_bytes(1), 800'000u + 3);
+  ASSERT_TRUE(listener.connection->pause(1, false));
+  run();
+  EXPECT_EQ(listener.end.received, sent);
+  EXPECT_EQ(listener.end.closes, 1);
+  EXPECT_EQ(connection->waiting_bytes(1), 0u);
+}
+
 TEST_F(NetworkTest, HoldsBytesDuringAPartition) {
   connect();
   network.partition("client", "server");

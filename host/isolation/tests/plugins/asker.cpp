@@ -17,6 +17,7 @@ class Talker final : public cm::WebSocketOwner {
  public:
   std::function<void(std::string)> on_end;
   std::string to_send;
+  std::string heard;  // by the server's end; "pause" makes it stop reading
   cm::WebSocket socket;
 
   void on_opened() override {
@@ -29,7 +30,14 @@ class Talker final : public cm::WebSocketOwner {
     for (const cm_websocket_message& message : messages) {
       const std::string text(reinterpret_cast<const char*>(message.data), message.size);
       if (to_send.empty()) {
-        socket.send_text(text);
+        hear(text);
+      } else if (to_send == "pause") {
+        if (text == "pause") {
+          socket.send_text("1");
+          socket.send_text("2");
+          on_end("sent");
+          on_end = nullptr;
+        }
       } else {
         transcript_ += text == to_send ? "same " : "different ";
         socket.close(1000, "bye");
@@ -45,6 +53,14 @@ class Talker final : public cm::WebSocketOwner {
   }
 
  private:
+  void hear(const std::string& text) {
+    heard += text.substr(0, 8) + " ";
+    if (text == "pause") {
+      heard += std::to_string(socket.pause_reading()) + " ";
+    }
+    socket.send_text(text);
+  }
+
   std::string transcript_;
   bool ponged_ = false;  // before or after the message: both are right
 };
@@ -140,6 +156,8 @@ class Asker final : public cm::PluginInstance {
     listener_.route("POST", "/send", [this](const cm::HttpRequest& request) { send(request); });
     listener_.route("POST", "/request", [this](const cm::HttpRequest& request) { link_request(request); });
     listener_.route("POST", "/talk", [this](const cm::HttpRequest& request) { talk(request); });
+    listener_.route("GET", "/heard", [this](const cm::HttpRequest& request) { heard(request); });
+    listener_.route("POST", "/resume", [this](const cm::HttpRequest& request) { resume(request); });
     cm_http_listen_options local = {};
     local.size = sizeof(local);
     local.address = cm::to_pview("127.0.0.1:0");
@@ -287,6 +305,21 @@ class Asker final : public cm::PluginInstance {
     if (status != CM_OK) {
       request.respond(200, {}, "status " + std::to_string(status));
     }
+  }
+
+  void heard(const cm::HttpRequest& request) {
+    std::string text;
+    for (const Talker& talker : talkers_) {
+      text += talker.heard;
+    }
+    request.respond(200, {}, text);
+  }
+  void resume(const cm::HttpRequest& request) {
+    std::string text;
+    for (const Talker& talker : talkers_) {
+      text += talker.heard.empty() ? "" : std::to_string(talker.socket.resume_reading());
+    }
+    request.respond(200, {}, text);
   }
 
   // --- a bridge ---

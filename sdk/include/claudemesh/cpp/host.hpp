@@ -113,6 +113,13 @@ class HostApi {
     const auto* table = static_cast<const Table*>(host_->get(host_->self, table_id));
     return table != nullptr && table->size >= sizeof(Table) ? table : nullptr;
   }
+  // As find, but the table of an older host is taken, too, when it has at least `size_min` bytes. Ask CM_HAS_FUNCTION
+  // before calling what stands behind them. [any]
+  template <typename Table>
+  const Table* find_prefix(const char* table_id, std::uint32_t size_min) const noexcept {
+    const auto* table = static_cast<const Table*>(host_->get(host_->self, table_id));
+    return table != nullptr && table->size >= size_min ? table : nullptr;
+  }
   // Does the host give the table, and is it long enough? [any]
   bool gives(const TableNeed& wanted) const noexcept {
     const void* table = host_->get(host_->self, wanted.id);
