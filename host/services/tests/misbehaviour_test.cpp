@@ -9,7 +9,17 @@ namespace {
 
 using testing::HasSubstr;
 
-using MisbehaviourTest = HostFixture;
+class MisbehaviourTest : public HostFixture {
+ protected:
+  std::string listen_for(const std::string& name) const {
+    return "listen = \"unix:" + (folder_ / (name + ".sock")).string() + "\"\n";
+  }
+  // The real storage, under the name "store".
+  std::string store_for(const std::string& name) const {
+    return "[plugins.store]\nfile = \"" CM_STORAGE_PLUGIN "\"\npath = \"" + (folder_ / (name + ".db")).string() +
+           "\"\n";
+  }
+};
 
 TEST_F(MisbehaviourTest, TheWatchdogNamesWhoBlocksWhileItStillBlocks) {
   start_host("[host]\nthreads = 2\n[ops]\nlisten = \"127.0.0.1:0\"\n" + echo() +
@@ -73,16 +83,54 @@ TEST_F(MisbehaviourTest, OthersKeepTheirLatencyWhileOneBlocksItsOwnLoop) {
 TEST_F(MisbehaviourTest, AnExceptionOfTheCppLayerStopsAtTheBoundary) {
   for (const std::string where : {"timer", "post", "job", "http_request", "drain", "stop"}) {
     SCOPED_TRACE(where);
-    const std::string listen = "listen = \"unix:" + (folder_ / (where + ".sock")).string() + "\"\n";
-    start_host(instance(where, "test_thrower", "where = \"" + where + "\"\n" + listen));
-    // A request that its handler did not answer is answered by the host.
-    host_->services().unanswered_request_ms = where == "http_request" ? 1 : kUnansweredRequestMs;
-    EXPECT_EQ(request(url("/", where)).status, where == "http_request" ? 503 : 200);
+    start_host(instance(where, "test_thrower", "where = \"" + where + "\"\n" + listen_for(where)));
+    EXPECT_EQ(request(url("/", where)).status, where == "http_request" ? 500 : 200);
     if (where == "drain" || where == "stop") {
       stop_host();
     }
     EXPECT_TRUE(log_->wait_for("plugin-misbehaving [" + where + "]",
                                "an exception left the callback " + where + ": thrown on purpose in " + where));
+    host_.reset();
+  }
+}
+
+// The place that throws, and the callback of the host that it is found in.
+struct Thrown {
+  std::string where;
+  std::string callback;
+};
+
+TEST_F(MisbehaviourTest, AnExceptionInACallbackOfStorageProcessOrHttpClientStopsAtTheBoundary) {
+  const std::vector<Thrown> all = {{"process_output", "process_output"},
+                                   {"process_exited", "process_exited"},
+                                   {"http_result", "http_result"},
+                                   {"storage_work", "storage_work"},
+                                   {"storage_row", "storage_work"},
+                                   {"storage_done", "storage_done"},
+                                   {"task", "timer"}};
+  for (const auto& [where, callback] : all) {
+    SCOPED_TRACE(where);
+    start_host("[ops]\nlisten = \"127.0.0.1:0\"\n" + store_for(where) +
+               instance(where, "test_thrower", "store = \"store\"\nwhere = \"" + where + "\"\n" + listen_for(where)));
+    EXPECT_TRUE(log_->wait_for("plugin-misbehaving [" + where + "]",
+                               "an exception left the callback " + callback + ": thrown on purpose in " + where));
+    // What else was in flight goes on, and the instance answers.
+    EXPECT_TRUE(log_->wait_for("[" + where + "]", "the child succeeded"));
+    EXPECT_TRUE(log_->wait_for("[" + where + "]", "read went well"));
+    EXPECT_EQ(request(url("/", where)).status, 200);
+    EXPECT_THAT(host_->metrics_text(), HasSubstr("claudemesh_plugin_misbehaviour_total{plugin=\"" + where + "\"} 1\n"));
+    EXPECT_THAT(host_->metrics_text(), HasSubstr("claudemesh_plugin_degraded{plugin=\"" + where + "\"} 1\n"));
+    EXPECT_EQ(ops("/readyz").status, 200);
+    host_.reset();
+  }
+}
+
+TEST_F(MisbehaviourTest, AWorkThatThrowsIsRolledBackAndItsSubmitterIsTold) {
+  for (const std::string where : {"storage_work", "storage_row"}) {
+    start_host(store_for(where) +
+               instance(where, "test_thrower", "store = \"store\"\nwhere = \"" + where + "\"\n" + listen_for(where)));
+    EXPECT_TRUE(log_->wait_for("[" + where + "]", "submit failed: an exception left the work, so it was rolled back"));
+    EXPECT_TRUE(log_->wait_for("[" + where + "]", "notes count=0")) << log_->text();
     host_.reset();
   }
 }

@@ -42,7 +42,8 @@ class BridgeInstance : public PluginInstance {
   explicit BridgeInstance(const cm_host* host) : PluginInstance(host) {}
 
   // Hands a message that may cross to the mesh: `crossing.channel` of `crossing.mesh`, `crossing.text` with
-  // `crossing.new_id` as the client message id (MeshSide::send does it). Not called for rehearsals. [loop]
+  // `crossing.new_id` as the client message id (MeshSide::send does it). Not called for rehearsals. When it throws, the
+  // message has not crossed. [loop]
   virtual void to_mesh(const BridgeCrossing& crossing, HandedOver done) = 0;
   // Hands one to the remote side: `crossing.text` of `crossing.author_name` to `crossing.channel`, with
   // `crossing.trail` beside it, where that side can carry it. [loop]
@@ -137,10 +138,16 @@ class BridgeInstance : public PluginInstance {
         tell(ended, teller);
       });
     };
-    if (crossing.direction == CM_BRIDGE_TO_MESH) {
-      to_mesh(crossing, std::move(done));
-    } else {
-      to_remote(crossing, std::move(done));
+    const bool to_the_mesh = crossing.direction == CM_BRIDGE_TO_MESH;
+    const bool returned = host().guarded(to_the_mesh ? "to_mesh" : "to_remote", [&] {
+      if (to_the_mesh) {
+        to_mesh(crossing, done);
+      } else {
+        to_remote(crossing, done);
+      }
+    });
+    if (!returned) {
+      done({false, "the hand-over threw an exception; the log has its text"});
     }
   }
 
@@ -208,6 +215,12 @@ class BridgeInstance : public PluginInstance {
   static BridgeInstance& of(void* instance) noexcept {
     return *static_cast<BridgeInstance*>(static_cast<PluginInstance*>(instance));
   }
+  // What another plugin gets when a function of the table throws.
+  template <typename Call>
+  static cm_status guarded_answer(void* instance, std::string_view name, Call&& call) noexcept {
+    cm_status status = CM_INTERNAL;
+    return of(instance).host().guarded(name, [&] { status = call(); }) ? status : CM_INTERNAL;
+  }
   static cm_text_hview table_network(void* instance) noexcept { return to_hview(of(instance).network_); }
   static cm_status table_status(void* instance, cm_bridge_status* out) noexcept {
     if (out == nullptr) {
@@ -228,6 +241,7 @@ class BridgeInstance : public PluginInstance {
       return CM_INVALID;
     }
     for (const auto& [id, mapping] : of(instance).rules_.mappings()) {
+      // The row is a function of the C interface, which throws nothing.
       const cm_bridge_mapping view = {sizeof(view),
                                       mapping.directions,
                                       to_pview(id),
@@ -243,11 +257,14 @@ class BridgeInstance : public PluginInstance {
     if (wanted == nullptr || wanted->size < sizeof(cm_bridge_mapping)) {
       return CM_INVALID;
     }
-    return of(instance).rules_.map({text_of(wanted->id), text_of(wanted->remote), text_of(wanted->target),
-                                    text_of(wanted->mesh), wanted->directions, text_of(wanted->options_json)});
+    return guarded_answer(instance, "bridge_map", [&] {
+      return of(instance).rules_.map({text_of(wanted->id), text_of(wanted->remote), text_of(wanted->target),
+                                      text_of(wanted->mesh), wanted->directions, text_of(wanted->options_json)});
+    });
   }
   static cm_status table_unmap(void* instance, cm_text_pview id) noexcept {
-    return of(instance).rules_.unmap(text_of(id)) ? CM_OK : CM_GONE;
+    return guarded_answer(instance, "bridge_unmap",
+                          [&] { return of(instance).rules_.unmap(text_of(id)) ? CM_OK : CM_GONE; });
   }
   static cm_status deliver(void* instance, std::uint32_t direction, const cm_bridge_message* raw, Teller teller) {
     if (raw == nullptr || raw->size < sizeof(cm_bridge_message)) {
@@ -267,20 +284,24 @@ class BridgeInstance : public PluginInstance {
   }
   static cm_status table_deliver_remote(void* instance, const cm_bridge_message* message, cm_bridge_crossed crossed,
                                         void* user) noexcept {
-    return deliver(instance, CM_BRIDGE_TO_MESH, message, {crossed, user});
+    return guarded_answer(instance, "bridge_deliver",
+                          [&] { return deliver(instance, CM_BRIDGE_TO_MESH, message, {crossed, user}); });
   }
   static cm_status table_deliver_mesh(void* instance, const cm_bridge_message* message, cm_bridge_crossed crossed,
                                       void* user) noexcept {
-    return deliver(instance, CM_BRIDGE_TO_REMOTE, message, {crossed, user});
+    return guarded_answer(instance, "bridge_deliver",
+                          [&] { return deliver(instance, CM_BRIDGE_TO_REMOTE, message, {crossed, user}); });
   }
   static cm_status table_observe(void* instance, cm_bridge_crossed crossed, void* user, cm_handle* out) noexcept {
     if (crossed == nullptr || out == nullptr) {
       return CM_INVALID;
     }
-    BridgeInstance& bridge = of(instance);
-    *out = ++bridge.last_observer_;
-    bridge.observers_[*out] = {crossed, user};
-    return CM_OK;
+    return guarded_answer(instance, "bridge_observe", [&] {
+      BridgeInstance& bridge = of(instance);
+      bridge.observers_[bridge.last_observer_ + 1] = {crossed, user};
+      *out = ++bridge.last_observer_;
+      return CM_OK;
+    });
   }
   static void table_unobserve(void* instance, cm_handle observer) noexcept { of(instance).observers_.erase(observer); }
   static std::string text_of(cm_text_pview text) {
@@ -318,6 +339,7 @@ class MeshSide {
     if (!extension) {
       return std::move(extension).error();
     }
+    host_ = &host;
     peer_ = std::move(*extension);
     return {};
   }
@@ -345,30 +367,39 @@ class MeshSide {
     message.to = to_pview(crossing.channel);
     message.text = to_pview(crossing.text);
     message.client_message_id = to_pview(crossing.new_id);
-    auto waiting = std::make_unique<HandedOver>(std::move(done));
+    auto waiting = std::make_unique<Waiting>(Waiting{host_, std::move(done)});
     const cm_status status = peer_ ? peer_->send(peer_.instance(), &message, &MeshSide::sent, waiting.get()) : CM_GONE;
     if (status == CM_OK) {
       static_cast<void>(waiting.release());  // `sent` frees it
       return;
     }
-    (*waiting)({false, "the daemon takes nothing now (status " + std::to_string(status) + ")"});
+    waiting->done({false, "the daemon takes nothing now (status " + std::to_string(status) + ")"});
   }
 
  private:
+  struct Waiting {
+    const HostApi* host;
+    HandedOver done;
+  };
   static constexpr std::uint32_t kPriorityNext = 2;
   static constexpr std::uint32_t kFirstRefusal = 300;  // of the HTTP statuses of POST /v1/send
 
   static void event(void* user, cm_text_hview kind, cm_text_hview json) noexcept {
-    if (const auto function = static_cast<MeshSide*>(user)->on_event_) {
-      function(to_view(kind), to_view(json));
-    }
+    auto* self = static_cast<MeshSide*>(user);
+    self->host_->guarded("peer_event", [&] {
+      if (const auto function = self->on_event_) {
+        function(to_view(kind), to_view(json));
+      }
+    });
   }
   static void sent(void* user, std::uint32_t http_status, cm_text_hview json) noexcept {
-    const std::unique_ptr<HandedOver> done(static_cast<HandedOver*>(user));
+    const std::unique_ptr<Waiting> waiting(static_cast<Waiting*>(user));
     const bool taken = http_status < kFirstRefusal;
-    (*done)({taken, taken ? std::string() : std::string(to_view(json))});
+    waiting->host->guarded("peer_sent",
+                           [&] { waiting->done({taken, taken ? std::string() : std::string(to_view(json))}); });
   }
 
+  const HostApi* host_ = nullptr;
   Extension<cm_peer_v1> peer_;
   cm_handle subscription_ = CM_NO_HANDLE;
   std::function<void(std::string_view, std::string_view)> on_event_;

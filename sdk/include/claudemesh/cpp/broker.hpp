@@ -59,7 +59,7 @@ class BrokerMessages {
       for (const std::string& id : member_ids) {
         members.push_back(to_pview(id));
       }
-      auto job = std::make_unique<Job>(Job{std::move(work), std::move(done), {}});
+      auto job = std::make_unique<Job>(Job{broker_->host_, std::move(work), std::move(done), {}});
       cm_broker_audience audience = {};
       audience.size = sizeof(audience);
       audience.member_ids = members.data();
@@ -77,29 +77,25 @@ class BrokerMessages {
 
    private:
     struct Job {
+      const HostApi* host;
       SqlWork work;
       std::function<void(Status)> done;
       std::string error;
     };
     static cm_status run(void* user, cm_storage_transaction* transaction, const cm_storage_sql_v1* sql) noexcept {
       auto* job = static_cast<Job*>(user);
-      SqlTransaction wrapped(transaction, sql);
-      const Status status = job->work(wrapped);
-      if (!status.ok()) {
-        job->error = status.error().message;
-      }
-      return status.ok() ? CM_OK : status_from_error(status.error());
+      return detail::run_sql_work(*job->host, "broker_work", job->work, transaction, sql, &job->error);
     }
     static void finish(void* user, cm_status status, cm_text_hview error) noexcept {
       const std::unique_ptr<Job> job(static_cast<Job*>(user));
       if (status == CM_GONE || !job->done) {
         return;
       }
-      if (status == CM_OK) {
-        job->done(Status());
-      } else {
-        job->done(error_from_status(status, job->error.empty() ? std::string(to_view(error)) : job->error));
-      }
+      job->host->guarded("broker_done", [&] {
+        job->done(status == CM_OK ? Status()
+                                  : Status(error_from_status(
+                                        status, job->error.empty() ? std::string(to_view(error)) : job->error)));
+      });
     }
   };
 
@@ -128,7 +124,8 @@ class BrokerMessages {
     }
   };
 
-  // Views of `sender` and `json` are valid until the function returns. [loop]
+  // Views of `sender` and `json` are valid until the function returns. When it throws, the request gets the error
+  // `internal`, unless it was answered before; so does a send, and an HTTP request gets 500. [loop]
   using RequestFunction = std::function<void(Request, const cm_broker_sender& sender, std::string_view json)>;
   // A send to a target that this plugin serves; views as above. It is answered with `route` or `error`. [loop]
   using TargetFunction = std::function<void(Send, const cm_broker_sender& sender, const cm_broker_send& send)>;
@@ -201,22 +198,20 @@ class BrokerMessages {
   // `row(const cm_broker_sender&)` for each presence of the mesh; false when there is no such mesh. [loop]
   template <typename Row>
   bool for_each_presence(std::string_view mesh_id, Row&& row) const {
-    return table()->presences(
-               instance(), self(), to_pview(mesh_id),
-               [](void* user, const cm_broker_sender* presence) noexcept {
-                 (*static_cast<std::remove_reference_t<Row>*>(user))(*presence);
-               },
-               &row) == CM_OK;
+    Rows<Row> rows{row, {}};
+    const cm_status status = table()->presences(instance(), self(), to_pview(mesh_id),
+                                                &BrokerMessages::on_row<Row, cm_broker_sender>, &rows);
+    rows.carried.rethrow();
+    return status == CM_OK;
   }
   // `row(const cm_broker_member&)` for each member of the mesh, revoked ones too. [loop]
   template <typename Row>
   bool for_each_member(std::string_view mesh_id, Row&& row) const {
-    return table()->members(
-               instance(), self(), to_pview(mesh_id),
-               [](void* user, const cm_broker_member* member) noexcept {
-                 (*static_cast<std::remove_reference_t<Row>*>(user))(*member);
-               },
-               &row) == CM_OK;
+    Rows<Row> rows{row, {}};
+    const cm_status status =
+        table()->members(instance(), self(), to_pview(mesh_id), &BrokerMessages::on_row<Row, cm_broker_member>, &rows);
+    rows.carried.rethrow();
+    return status == CM_OK;
   }
 
   // For the C functions. [loop]
@@ -227,6 +222,21 @@ class BrokerMessages {
   cm_handle self() const noexcept { return host_->self(); }
 
  private:
+  // What a client gets when the feature threw; the broker says the same of one that does not answer in time.
+  static constexpr std::string_view kFailedCode = "internal";
+  static constexpr std::string_view kFailedText = "the feature failed; the broker's log says why";
+
+  template <typename Row>
+  struct Rows {
+    std::remove_reference_t<Row>& function;
+    detail::Carried carried;
+  };
+  template <typename Row, typename Facts>
+  static void on_row(void* user, const Facts* facts) noexcept {
+    auto* rows = static_cast<Rows<Row>*>(user);
+    rows->carried.run([&] { rows->function(*facts); });
+  }
+
   template <typename Function>
   struct Kept {
     BrokerMessages* broker;
@@ -255,16 +265,25 @@ class BrokerMessages {
   static void on_request(void* user, cm_handle request, const cm_broker_sender* sender, cm_text_hview,
                          cm_text_hview json) noexcept {
     auto* kept = static_cast<Kept<RequestFunction>*>(user);
-    kept->function(Request(kept->broker, request), *sender, to_view(json));
+    const Request view(kept->broker, request);
+    if (!kept->broker->host_->guarded("broker_request", [&] { kept->function(view, *sender, to_view(json)); })) {
+      view.error(kFailedCode, kFailedText);
+    }
   }
   static void on_target(void* user, cm_handle request, const cm_broker_sender* sender,
                         const cm_broker_send* send) noexcept {
     auto* kept = static_cast<Kept<TargetFunction>*>(user);
-    kept->function(Send(kept->broker, request), *sender, *send);
+    const Send view(kept->broker, request);
+    if (!kept->broker->host_->guarded("broker_target", [&] { kept->function(view, *sender, *send); })) {
+      view.error(kFailedCode, kFailedText);
+    }
   }
   static void on_http(void* user, cm_handle request, const cm_http_request_info* info) noexcept {
     auto* kept = static_cast<Kept<HttpFunction>*>(user);
-    kept->function(Http(kept->broker, request), *info);
+    const Http view(kept->broker, request);
+    if (!kept->broker->host_->guarded("broker_http", [&] { kept->function(view, *info); })) {
+      view.respond(kHttpInternalError, {}, {});
+    }
   }
 
   const HostApi* host_ = nullptr;
@@ -295,9 +314,15 @@ class BrokerWay {
     way.order = order;
     way.name = to_pview(name);
     way.offer = [](void* user, cm_handle handle, const cm_broker_offer* facts) noexcept {
-      return static_cast<BrokerWay*>(user)->on_offer(handle, *facts);
+      auto* self = static_cast<BrokerWay*>(user);
+      std::uint32_t answer = CM_BROKER_LATER;
+      const bool returned = self->host_->guarded("broker_offer", [&] { answer = self->on_offer(handle, *facts); });
+      return returned ? answer : CM_BROKER_LATER;
     };
-    way.withdrawn = [](void* user, cm_handle handle) noexcept { static_cast<BrokerWay*>(user)->on_withdrawn(handle); };
+    way.withdrawn = [](void* user, cm_handle handle) noexcept {
+      auto* self = static_cast<BrokerWay*>(user);
+      self->host_->guarded("broker_withdrawn", [&] { self->on_withdrawn(handle); });
+    };
     const cm_status status = extension_->add_way(extension_.instance(), host.self(), &way, this, &way_);
     if (status != CM_OK) {
       return error_from_status(status, "the broker does not take the way \"" + std::string(name) +
@@ -328,7 +353,7 @@ class BrokerWay {
   }
 
  protected:
-  // CM_BROKER_TAKEN, REFUSED or LATER. [loop]
+  // CM_BROKER_TAKEN, REFUSED or LATER; an exception counts as LATER. [loop]
   virtual std::uint32_t on_offer(cm_handle offer, const cm_broker_offer& facts) = 0;
   // A taken offer is void. [loop]
   virtual void on_withdrawn(cm_handle offer) { static_cast<void>(offer); }

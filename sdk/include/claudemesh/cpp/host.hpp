@@ -6,6 +6,7 @@
 #include <claudemesh/plugin.h>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -85,6 +86,37 @@ constexpr TableNeed need(const char* table_id) noexcept {
   return {table_id, sizeof(Table)};
 }
 
+namespace detail {
+// Carries what a function throws over a C function that calls it back before it returns (the rows of a query): the C
+// function is left in its own way, and the exception goes on behind it.
+class Carried {
+ public:
+  // Calls `call` and keeps what it throws; false when it threw, now or before. [any]
+  template <typename Call>
+  bool run(Call&& call) noexcept {
+    if (thrown_ != nullptr) {
+      return false;
+    }
+    try {
+      call();
+      return true;
+    } catch (...) {
+      thrown_ = std::current_exception();
+      return false;
+    }
+  }
+  // After the C function: throws what was kept, if something was. [any]
+  void rethrow() const {
+    if (thrown_ != nullptr) {
+      std::rethrow_exception(thrown_);
+    }
+  }
+
+ private:
+  std::exception_ptr thrown_;
+};
+}  // namespace detail
+
 // The host as one instance sees it. log and metrics do nothing when their tables were not granted; of the other
 // tables a function may only be called when the table was (find answers null otherwise).
 class HostApi {
@@ -153,16 +185,20 @@ class HostApi {
   }
 
   // Runs `call` and stops at the boundary what it throws: the exception is logged as plugin-misbehaving with the name
-  // of the callback, the host counts it, and false is returned. Without cm.log/1 nobody would learn of it, so the
-  // process ends then, naming the plugin. [any]
+  // of the callback, the host counts it, and false is returned. So is what left a task that the call resumed. Without
+  // cm.log/1 nobody would learn of it, so the process ends then, naming the plugin. Every function of these headers
+  // that the host or another plugin calls, and that calls an author's one, goes through here. [any]
   template <typename Call>
   bool guarded(std::string_view callback, Call&& call) const noexcept {
+    detail::Escaped escaped;
     if (log_ == nullptr) {
       call();
+      escaped.rethrow();
       return true;
     }
     try {
       call();
+      escaped.rethrow();
       return true;
     } catch (const std::exception& exception) {
       report_exception(callback, exception.what());
@@ -373,7 +409,7 @@ inline Task<void> sleep_ms(const HostApi& host, std::uint64_t delay_ms) {
 }
 
 // Runs blocking work on a worker and comes back: `queue` CM_WORKER_POOL or one of create_queue. The work must not touch
-// what the loop touches. `done` is dropped if the instance has been stopped meanwhile.
+// what the loop touches. `done` is dropped if the instance has been stopped meanwhile, or if the work threw.
 inline Status run_on_worker(const HostApi& host, cm_handle queue, std::function<void()> work,
                             std::function<void()> done) {
   struct Job {

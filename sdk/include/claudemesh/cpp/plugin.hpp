@@ -20,7 +20,8 @@ struct Life;
 }
 
 // One configured use of the plugin. All functions are called on the instance's loop (claudemesh/plugin.h gives the life
-// cycle). configure may throw; its text becomes the error. Elsewhere an escaped exception ends the process.
+// cycle). configure may throw; its text becomes the error. Elsewhere an exception fails the step, is named and counted
+// (HostApi::guarded).
 class PluginInstance {
  public:
   explicit PluginInstance(const cm_host* host) : host_(host) {}
@@ -107,6 +108,7 @@ inline cm_status instance_configure(cm_instance* raw) noexcept {
     return CM_INVALID;
   }
   try {
+    Escaped escaped;
     for (const TableNeed& table : instance->required_tables()) {
       if (!instance->host().gives(table)) {
         instance->host().set_error("the host does not give " + std::string(table.id) +
@@ -116,14 +118,17 @@ inline cm_status instance_configure(cm_instance* raw) noexcept {
       }
     }
     const Status configured = judged(instance, instance->configure());
+    escaped.rethrow();
     if (configured.ok()) {
       Life::reach(instance, Life::kConfigured);
     }
     return report(instance, configured);
   } catch (const std::exception& exception) {
     instance->host().set_error(exception.what());
-    return CM_INTERNAL;
+  } catch (...) {
+    instance->host().set_error("configure threw something that is not a std::exception");
   }
+  return CM_INTERNAL;
 }
 
 // Runs a step that may answer at once or later. The step's first answer counts, later ones are ignored.
@@ -149,30 +154,33 @@ cm_status run_step(PluginInstance* instance, cm_handle ticket, Step&& step) {
   return state->answered ? report(instance, state->status) : CM_DEFER;
 }
 
+// The answer of a step, or CM_INTERNAL when it threw. The text is set either way.
+template <typename Step>
+cm_status guarded_step(PluginInstance* instance, std::string_view name, Step&& step) noexcept {
+  cm_status status = CM_INTERNAL;
+  return instance->host().guarded(name, [&] { status = step(); }) ? status : CM_INTERNAL;
+}
+
 inline cm_status instance_start(cm_instance* raw, cm_handle ticket) noexcept {
   PluginInstance* instance = as_instance(raw);
   if (!Life::is_at(instance, Life::kConfigured, "start")) {
     return CM_INVALID;
   }
   Life::reach(instance, Life::kStarted);
-  cm_status status = CM_INTERNAL;
-  instance->host().guarded("start", [&] {
-    status = run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
+  return guarded_step(instance, "start", [&] {
+    return run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
   });
-  return status;
 }
 inline cm_status instance_drain(cm_instance* raw, cm_handle ticket, std::uint64_t deadline_ms) noexcept {
   PluginInstance* instance = as_instance(raw);
   if (!Life::is_at(instance, Life::kStarted, "drain")) {
     return CM_INVALID;
   }
-  cm_status status = CM_INTERNAL;
-  instance->host().guarded("drain", [&] {
-    status = run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
+  return guarded_step(instance, "drain", [&] {
+    return run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
       instance->drain(deadline_ms, std::move(done));
     });
   });
-  return status;
 }
 inline void instance_stop(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
@@ -189,10 +197,8 @@ inline const void* instance_extension(cm_instance* raw, const char* id) noexcept
 }
 inline cm_status instance_reload_prepare(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
-  cm_status status = CM_INTERNAL;
-  instance->host().guarded("reload_prepare",
-                           [&] { status = report(instance, judged(instance, instance->reload_prepare())); });
-  return status;
+  return guarded_step(instance, "reload_prepare",
+                      [&] { return report(instance, judged(instance, instance->reload_prepare())); });
 }
 inline void instance_reload_finish(cm_instance* raw, bool commit) noexcept {
   PluginInstance* instance = as_instance(raw);
@@ -213,16 +219,19 @@ inline constexpr cm_instance_table_v1 kInstanceTable = {sizeof(cm_instance_table
 template <typename Instance>
 cm_status create_instance(const cm_host* host, cm_instance** out_instance,
                           const cm_instance_table_v1** out_table) noexcept {
+  std::string_view text = "the constructor threw something that is not a std::exception";
   try {
     PluginInstance* instance = std::make_unique<Instance>(host).release();
     *out_instance = reinterpret_cast<cm_instance*>(instance);
     *out_table = &kInstanceTable;
     return CM_OK;
   } catch (const std::exception& exception) {
-    const std::string_view text = exception.what();
+    text = exception.what();
     host->set_error(host->self, to_pview(text));
-    return CM_INTERNAL;
+  } catch (...) {
+    host->set_error(host->self, to_pview(text));
   }
+  return CM_INTERNAL;
 }
 
 template <typename Instance>

@@ -135,21 +135,27 @@ class Signaling {
   static void state_changed(void* user, cm_handle, std::uint32_t state) noexcept {
     auto* self = static_cast<Signaling*>(user);
     self->state_ = state;
-    if (const auto function = self->on_state) {
-      function(state);
-    }
+    self->host_->guarded("signaling_state", [&] {
+      if (const auto function = self->on_state) {
+        function(state);
+      }
+    });
   }
   static void received(void* user, cm_handle, const cm_signal_received* signal) noexcept {
-    if (const auto function = static_cast<Signaling*>(user)->on_signal) {
-      function({signal->kind, to_view(signal->from), to_view(signal->from_member), to_view(signal->from_name),
-                to_view(signal->call), to_view(signal->payload)});
-    }
+    auto* self = static_cast<Signaling*>(user);
+    self->host_->guarded("signaling_signal", [&] {
+      if (const auto function = self->on_signal) {
+        function({signal->kind, to_view(signal->from), to_view(signal->from_member), to_view(signal->from_name),
+                  to_view(signal->call), to_view(signal->payload)});
+      }
+    });
   }
   static void answered(void* user, cm_handle, std::uint32_t outcome, cm_text_hview reason) noexcept {
     auto* send = static_cast<OpenSend*>(user);
     const auto function = std::move(send->sent);
+    const HostApi* host = send->owner->host_;
     send->owner->open_sends_->waiting.erase(send->number);
-    function(outcome, to_view(reason));
+    host->guarded("signaling_sent", [&] { function(outcome, to_view(reason)); });
   }
 
   const HostApi* host_ = nullptr;
