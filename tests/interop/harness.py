@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -23,8 +24,6 @@ from meshclient import MeshClient, Session
 
 START_TIMEOUT_S = 10
 STOP_TIMEOUT_S = 10
-# How long a test listens before it says that something did not come. The broker answers within milliseconds.
-QUIET_S = 0.25
 HOST = "127.0.0.1"
 ISO_TIME = re.compile(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$")
 
@@ -163,6 +162,8 @@ class BrokerTest(unittest.TestCase):
         self.broker = self.make_broker()
         self._invites = {}
         self._clients = []
+        self._witnesses = {}
+        self._newcomers = set()
         self.mesh = self.new_mesh()
 
     def tearDown(self):
@@ -254,21 +255,39 @@ class BrokerTest(unittest.TestCase):
         if text is not None:
             self.assertEqual(ack["error"], text)
 
-    def assert_no_push(self, *clients, seconds=QUIET_S):
-        """None of the clients gets a message push within a short time."""
+    def assert_no_push(self, *clients):
+        """No message push is on its way to any of the clients: what was sent last comes, and nothing else before it."""
         for client in clients:
             client.fence()
-        time.sleep(seconds)
         for client in clients:
+            text = f"the last word {secrets.token_hex(8)}"
+            self.assert_accepted_ack(self.witness(client.mesh).send(client.routing_key, text, priority="now"))
+            client.client_ack(client.wait_push(text))
+            client.fence()
             pushes = client.take_pushes()
             self.assertEqual(pushes, [], f"unexpected push: {[client.read(push) for push in pushes]}")
 
-    def assert_no_event(self, *clients, events=("peer_joined", "peer_returned", "peer_left"), seconds=QUIET_S):
+    def assert_no_event(self, *clients, events=("peer_joined", "peer_returned", "peer_left")):
+        """No such event is on its way to any of the clients: they hear of somebody who comes now, of nobody before."""
         for client in clients:
             client.fence()
-        time.sleep(seconds)
+        for mesh in {client.mesh.id: client.mesh for client in clients}.values():
+            newcomer = self.connect(self.member("newcomer", mesh))
+            self._newcomers.add(newcomer.routing_key)
+            for client in clients:
+                if client.mesh.id == mesh.id:
+                    client.wait_event("peer_joined", pubkey=newcomer.routing_key)
         for client in clients:
-            self.assertEqual(client.take_events(*events), [])
+            heard = [push for push in client.take_events(*events)
+                     if push.get("eventData", {}).get("pubkey") not in self._newcomers]
+            self.assertEqual(heard, [])
+
+    def witness(self, mesh):
+        """A member of the mesh that has nothing to do with the test but to send the last word."""
+        if mesh.id not in self._witnesses:
+            self._witnesses[mesh.id] = self.connect(self.member("witness", mesh))
+            self._newcomers.add(self._witnesses[mesh.id].routing_key)
+        return self._witnesses[mesh.id]
 
     def eventually(self, check, timeout_s=3.0, what="the condition"):
         """Polls `check` until it returns something true; returns that."""
@@ -291,6 +310,6 @@ class OwnBrokerTest(BrokerTest):
         return broker
 
 
-__all__ = ["ABSENT", "BrokerTest", "HandshakeRefused", "HOST", "ISO_TIME", "OwnBrokerTest", "POOL", "QUIET_S",
+__all__ = ["ABSENT", "BrokerTest", "HandshakeRefused", "HOST", "ISO_TIME", "OwnBrokerTest", "POOL",
            "SHORT_LEASES", "WaitTimeout"]
 ABSENT = meshclient.ABSENT

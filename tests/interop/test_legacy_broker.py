@@ -22,7 +22,6 @@ ASKED = ["client_message_id_dedupe", "max_payload", "concurrent_connection_polic
 NOBODY_THERE = "no connected peer for target (not online, or targetSpec is your own key without another session)"
 # Long enough for a start of all processes on a busy machine.
 DEADLINE_S = 15
-QUIET_S = 0.25
 
 
 class LegacyBroker(Process):
@@ -463,8 +462,12 @@ class Required(LegacyTest):
         self.assertRegex(text, r"○ legacy +closed")
         self.assertIn("required feature client_message_id_dedupe", text)
         self.send(carol, KeyPair.generate().public, "stays here")
-        time.sleep(QUIET_S)
+        # After an end in order nothing is on its way any more.
+        self.assertEqual(carol.stop(), 0)
+        self.assertEqual(set(self.broker.control()["closes"]), {4010})
         self.assertEqual(self.broker.rows(), [])
+        carol.start()
+        wait_until(carol.ready, DEADLINE_S, "the second start")
         self.assertEqual(carol.outbox()["pending"], 1)
 
 
