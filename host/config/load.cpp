@@ -103,6 +103,7 @@ class Loader {
     }
     host.start_timeout_ms = duration(host.options, "start_timeout");
     host.drain_timeout_ms = duration(host.options, "drain_timeout");
+    host.reload_timeout_ms = duration(host.options, "reload_timeout");
     const auto safe_mode = host.options.get_bool("safe_mode");
     host.safe_mode = request_.safe_mode || (safe_mode.ok() && *safe_mode);
   }
@@ -216,12 +217,12 @@ class Loader {
     }
     read_permissions(instance, own);
     read_loop(instance, own);
-    instance.isolation = read_isolation(own);
     check.ignore_unknown = false;
     check.other_keys = instance_keys();
     check.default_folder = data_dir_;
     check.help = "see: claudemesh plugin describe " + instance.manifest->name;
     instance.options = check_table(check, instance.manifest->options, environment_, problems_);
+    instance.isolation = read_isolation(own, instance.options);
     check_isolation(instance, own, problems_);
     config_.instances.push_back(std::move(instance));
     return TableState::kFine;

@@ -124,6 +124,11 @@ std::string Host::start_error() const {
   return start_error_;
 }
 
+std::string Host::reload_error() const {
+  const std::lock_guard lock(control_mutex_);
+  return reload_error_;
+}
+
 std::string Host::ops_address() const {
   const std::lock_guard lock(control_mutex_);
   return ops_address_;
@@ -179,8 +184,16 @@ void Host::tell_phase(std::string_view phase, std::string_view instance) const {
 void Host::run_request(Request& request) {
   if (request.command == Command::kReload) {
     Status reloaded = do_reload();
+    {
+      const std::lock_guard lock(control_mutex_);
+      reload_error_ = reloaded ? std::string() : reloaded.error().message;
+    }
     tell(reloaded ? HostEvent::kReloaded : HostEvent::kReloadFailed);
     request.done.set_value(std::move(reloaded));
+    return;
+  }
+  if (request.command == Command::kTidy) {
+    request.done.set_value(tidy(std::chrono::steady_clock::now() + kLoopAnswerTime));
     return;
   }
   if (request.command == Command::kUpgrade) {
@@ -296,7 +309,7 @@ Status Host::do_start() {
     }
   }
   if (started) {
-    started = make_ready(units);
+    started = make_ready(units, kNoDeadline);
   }
   if (started && heir) {
     started = options_.before_start(wake_fd_);
@@ -321,7 +334,7 @@ Status Host::do_start() {
   return {};
 }
 
-Status Host::make_ready(const std::vector<Unit*>& units) {
+Status Host::make_ready(const std::vector<Unit*>& units, Deadline deadline) {
   for (Unit* unit : units) {
     tell_phase("starting", unit->name());
     if (Status loaded = unit->load(libraries_); !loaded) {
@@ -330,9 +343,9 @@ Status Host::make_ready(const std::vector<Unit*>& units) {
   }
   for (Unit* unit : units) {
     tell_phase("starting", unit->name());
-    Status ready = unit->create();
+    Status ready = unit->create(deadline, stop_requested_);
     if (ready) {
-      ready = unit->configure();
+      ready = unit->configure(deadline, stop_requested_);
     }
     if (!ready) {
       return ready;
@@ -356,7 +369,7 @@ Status Host::start_unit(Unit& unit) {
 }
 
 Status Host::bring_up(std::vector<Unit*> units) {
-  Status result = make_ready(units);
+  Status result = make_ready(units, kNoDeadline);
   for (std::size_t i = 0; result && i < units.size(); ++i) {
     result = start_unit(*units[i]);
   }
@@ -370,8 +383,9 @@ void Host::quiesce(const std::vector<Unit*>& units) {
   for (Unit* unit : units) {
     quiet.push_back(unit->quiesce(kQuiesceMs));
   }
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kQuiesceMs) + kLoopAnswerTime;
   for (const std::future<void>& each : quiet) {
-    each.wait();
+    each.wait_until(deadline);
   }
 }
 
@@ -415,6 +429,9 @@ void Host::do_stop() {
   for (const auto& unit : units_) {
     units.push_back(unit.get());
   }
+  for (const auto& unit : discarded_) {
+    units.push_back(unit.get());
+  }
   take_down(units);
   finish_services();
 }
@@ -434,8 +451,6 @@ void Host::finish_services() {
   services_.log.close();
 }
 
-// --- what others may see ---------------------------------------------------------------------------------------------
-
 Unit* Host::find_unit(const std::string& name) const {
   for (const auto& unit : units_) {
     if (unit->name() == name) {
@@ -443,54 +458,6 @@ Unit* Host::find_unit(const std::string& name) const {
     }
   }
   return nullptr;
-}
-
-std::vector<InstanceStatus> Host::instances() const {
-  std::vector<InstanceStatus> result;
-  const std::lock_guard lock(units_mutex_);
-  for (const auto& unit : units_) {
-    const Instance& instance = unit->instance();
-    InstanceStatus status{instance.name(),     instance.plugin_id(),          instance.state(),
-                          instance.degraded(), instance.misbehaviour_count(), std::nullopt};
-    status.misbehaving = instance.misbehaving();
-    if (unit->isolated() != nullptr) {
-      status.isolation = unit->isolated()->status();
-      status.degraded = status.degraded || !status.isolation->healthy();
-    }
-    result.push_back(std::move(status));
-  }
-  return result;
-}
-
-bool Host::ready() const {
-  if (!all_started_ || stop_requested_) {
-    return false;
-  }
-  const std::vector<InstanceStatus> all = instances();
-  return std::all_of(all.begin(), all.end(), [](const InstanceStatus& instance) {
-    return instance.state == InstanceState::kStarted && !instance.degraded;
-  });
-}
-
-bool Host::healthy() const {
-  return who_blocks().empty();
-}
-
-std::string Host::who_blocks() const {
-  std::string text;
-  const std::int64_t now_ns = net::Loop::now_ns();
-  const std::lock_guard lock(units_mutex_);
-  for (const auto& unit : units_) {
-    const InstanceState state = unit->instance().state();
-    if (state == InstanceState::kDestroyed) {
-      continue;
-    }
-    const LoopWatch::Sample sample = unit->loop_thread().watch().sample();
-    if (sample.instance == &unit->instance() && now_ns - sample.since_ns >= kCallStuckNs) {
-      text += (text.empty() ? "" : ", ") + unit->name() + " in " + callback_name(sample.kind);
-    }
-  }
-  return text;
 }
 
 }  // namespace cm::host

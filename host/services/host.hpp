@@ -38,6 +38,9 @@ std::map<std::string, std::uint32_t> plan_loops(const config::HostConfig& config
 // How long a connection that was accepted just before its instance ends may take to ask.
 inline constexpr std::uint64_t kQuiesceMs = 250;
 
+// A loop that is at work has to take part in a change within this time, and one that is stuck is not waited for longer.
+inline constexpr std::chrono::seconds kLoopAnswerTime{1};
+
 enum class HostEvent {
   kStarted,
   kStartFailed,
@@ -95,8 +98,10 @@ class Host {
   std::string start_error() const;
   // Reads the configuration again and changes what differs. A configuration that cannot be used changes nothing.
   void request_reload();
-  // Waits for the reload.
+  // Waits for the reload. kBusy when a loop or a plugin did not answer within [host] reload_timeout; the text names it.
   Status reload();
+  // Why the last reload was refused or rolled back; empty when it was not.
+  std::string reload_error() const;
   // Starts the program again and lets it take over; see upgrade.cpp. A successor that fails changes nothing.
   void request_upgrade();
   // Waits for the end; on success the host has stopped.
@@ -126,7 +131,7 @@ class Host {
   std::string who_blocks() const;
 
  private:
-  enum class Command { kStart, kReload, kUpgrade };
+  enum class Command { kStart, kReload, kUpgrade, kTidy };
   struct Request {
     Command command;
     std::promise<Status> done;
@@ -144,7 +149,7 @@ class Host {
   Status start_ops();
   Status bring_up(std::vector<Unit*> units);
   // The steps until configured, and the last one. [control]
-  Status make_ready(const std::vector<Unit*>& units);
+  Status make_ready(const std::vector<Unit*>& units, Deadline deadline);
   Status start_unit(Unit& unit);
   void do_stop();
   // Lets accepted connections ask once while new ones wait in the kernel's queue.
@@ -161,11 +166,18 @@ class Host {
   void widen_restarts(const config::HostConfig& next, config::ConfigDiff& diff) const;
   Status prepare_all(ReloadPlan& plan);
   Status stage(ReloadPlan& plan);
+  // Once something ends, nobody gives up any more: so the loops are asked before.
+  Status await_ending_loops(const ReloadPlan& plan);
   Status start_independent(ReloadPlan& plan);
   Status switch_over(ReloadPlan& plan);
   void abort_reload(ReloadPlan& plan);
   void roll_back(ReloadPlan& plan, const Error& reason);
   void commit(ReloadPlan& plan);
+  Deadline reload_deadline() const;
+  // Takes units down that were made for nothing: at once, or as soon as the loops that they are on answer.
+  void discard(std::vector<std::unique_ptr<Unit>> units);
+  // Takes down what was discarded. An error names the loop that still does not answer.
+  Status tidy(Deadline deadline);
   void report_kept(const ReloadPlan& plan);
   // Starts these instances of the running configuration again, each for itself. The names of those that failed.
   std::string restart_former(const std::vector<std::string>& names);
@@ -190,13 +202,15 @@ class Host {
   std::unique_ptr<OpsServer> ops_;
 
   mutable std::mutex units_mutex_;
-  std::vector<std::unique_ptr<Unit>> units_;  // start order; changed by the control thread under units_mutex_
+  std::vector<std::unique_ptr<Unit>> units_;      // start order; changed by the control thread under units_mutex_
+  std::vector<std::unique_ptr<Unit>> discarded_;  // start order; [control]
   std::atomic<bool> all_started_{false};
 
   mutable std::mutex control_mutex_;
   std::condition_variable control_changed_;
   std::vector<Request> requests_;  // guarded by control_mutex_
   std::string start_error_;        // guarded by control_mutex_
+  std::string reload_error_;       // guarded by control_mutex_
   std::string ops_address_;        // guarded by control_mutex_
   bool ended_ = false;             // guarded by control_mutex_: nobody answers requests any more
   std::atomic<bool> stop_requested_{false};

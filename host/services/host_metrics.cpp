@@ -1,4 +1,7 @@
-// The metrics page and the readiness report of a host.
+// What the outside may see of a host: its instances, the metrics page, readiness and health.
+#include <algorithm>
+#include <set>
+
 #include "host/services/host.hpp"
 #include "sdk/tools/options.hpp"
 
@@ -52,6 +55,8 @@ void add_isolation(MetricsPage& page, const Instance& instance, const isolation:
   const std::string labels = plugin_label(instance);
   page.gauge("claudemesh_isolation_up", "1 while the process of an isolated plugin runs", labels,
              status.phase == isolation::Phase::kRunning ? 1 : 0);
+  page.gauge("claudemesh_isolation_files_confined", "1 while the kernel confines an isolated plugin to granted files",
+             labels, status.files_confined ? 1 : 0);
   const auto counter = [&](const char* name, const char* help, std::uint64_t value) {
     page.counter(name, help, labels, value);
   };
@@ -86,6 +91,8 @@ void add_services(MetricsPage& page, const Services& services) {
   counter("claudemesh_reload_failures_total", "Reloads refused or rolled back", counters.reload_failures);
   counter("claudemesh_reload_rollbacks_total", "Reloads that stopped something and brought it back",
           counters.reload_rollbacks);
+  counter("claudemesh_late_steps_total", "Steps of the life cycle that were given up because a loop did not answer",
+          counters.late_steps);
   counter("claudemesh_upgrades_total", "Upgrades of the process asked for", counters.upgrades);
   counter("claudemesh_upgrade_failures_total", "Upgrades that did not take place", counters.upgrade_failures);
   page.gauge("claudemesh_listening_sockets", "Sockets that listen", "",
@@ -147,11 +154,12 @@ std::string isolation_json(const isolation::IsolationStatus& status) {
   const auto number = [](const char* name, std::uint64_t value) {
     return std::string(",\"") + name + "\":" + std::to_string(value);
   };
-  return std::string(",\"phase\":\"") + isolation::phase_name(status.phase) + "\"" +
-         number("pid", static_cast<std::uint64_t>(status.pid)) + number("restarts", status.restarts) +
-         number("crashes", status.crashes) + number("hangs", status.hangs) + number("overuses", status.overuses) +
-         number("garbage", status.garbage) + number("quarantines", status.quarantines) +
-         number("throttled", status.throttled) + number("log_lines_dropped", status.log_lines_dropped) +
+  return std::string(",\"phase\":\"") + isolation::phase_name(status.phase) + "\",\"files\":\"" +
+         (status.files_confined ? "confined" : "open") + "\"" + number("pid", static_cast<std::uint64_t>(status.pid)) +
+         number("restarts", status.restarts) + number("crashes", status.crashes) + number("hangs", status.hangs) +
+         number("overuses", status.overuses) + number("garbage", status.garbage) +
+         number("quarantines", status.quarantines) + number("throttled", status.throttled) +
+         number("log_lines_dropped", status.log_lines_dropped) +
          ",\"last_failure\":" + options::json_quote(status.last_failure);
 }
 
@@ -183,6 +191,57 @@ std::string Host::readiness_json() const {
             ",\"misbehaving\":" + (instance.misbehaving ? "true" : "false") + "}";
   }
   return json + "]}\n";
+}
+
+std::vector<InstanceStatus> Host::instances() const {
+  std::vector<InstanceStatus> result;
+  const std::lock_guard lock(units_mutex_);
+  for (const auto& unit : units_) {
+    const Instance& instance = unit->instance();
+    InstanceStatus status{instance.name(),     instance.plugin_id(),          instance.state(),
+                          instance.degraded(), instance.misbehaviour_count(), std::nullopt};
+    status.misbehaving = instance.misbehaving();
+    if (unit->isolated() != nullptr) {
+      status.isolation = unit->isolated()->status();
+      status.degraded = status.degraded || !status.isolation->healthy();
+    }
+    result.push_back(std::move(status));
+  }
+  return result;
+}
+
+bool Host::ready() const {
+  if (!all_started_ || stop_requested_) {
+    return false;
+  }
+  const std::vector<InstanceStatus> all = instances();
+  return std::all_of(all.begin(), all.end(), [](const InstanceStatus& instance) {
+    return instance.state == InstanceState::kStarted && !instance.degraded;
+  });
+}
+
+bool Host::healthy() const {
+  return who_blocks().empty();
+}
+
+std::string Host::who_blocks() const {
+  std::string text;
+  const std::int64_t now_ns = net::Loop::now_ns();
+  std::set<const LoopThread*> seen;
+  const std::lock_guard lock(units_mutex_);
+  for (const auto& unit : units_) {
+    const InstanceState state = unit->instance().state();
+    if (state == InstanceState::kDestroyed) {
+      continue;
+    }
+    // Who holds a loop need not be one of these: a reload may just be making it.
+    const LoopThread& loop = unit->loop_thread();
+    const LoopWatch::Sample sample = loop.watch().sample();
+    if (sample.since_ns != 0 && now_ns - sample.since_ns >= kCallStuckNs && seen.insert(&loop).second) {
+      text += (text.empty() ? "" : ", ") + sample.instance->name() + " in " + callback_name(sample.kind);
+    }
+  }
+  return text;
 }
 
 }  // namespace cm::host

@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "host/services/instance.hpp"
+
 namespace cm::host {
 
 LoopThread::LoopThread(std::uint32_t index, std::string name, std::shared_ptr<net::NetCounters> counters)
@@ -74,6 +76,16 @@ void LoopThread::settle() {
   Rendezvous rendezvous;
   loop_.post([this, &rendezvous] { loop_.at_end_of_batch([&rendezvous] { rendezvous.signal(); }); });
   rendezvous.wait();
+}
+
+std::string LoopThread::who_holds() const {
+  const LoopWatch::Sample sample = watch_.sample();
+  if (sample.since_ns == 0) {
+    return loop_.name() + " does not answer, though no plugin holds it";
+  }
+  return "instance \"" + sample.instance->name() + "\" holds " + loop_.name() + " in its callback " +
+         callback_name(sample.kind) + " for " + std::to_string((net::Loop::now_ns() - sample.since_ns) / 1'000'000) +
+         " ms";
 }
 
 net::HttpClient& LoopThread::http_client() {

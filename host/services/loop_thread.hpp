@@ -31,6 +31,10 @@ class LoopThread {
   // [control] Waits until a turn has ended that began after this call: what was answered before has been written.
   void settle();
 
+  // [any] Who keeps this loop from answering, for an error text: "instance \"x\" holds loop-0 in its callback timer for
+  // 1200 ms", or that it is not known.
+  std::string who_holds() const;
+
   // [loop] The client that the instances of this loop share: one pool of kept-alive connections.
   net::HttpClient& http_client();
 

@@ -34,6 +34,7 @@ std::string joined(const std::vector<std::string>& names) {
 
 // What one reload is about to do. [control]
 struct ReloadPlan {
+  Deadline deadline;  // of everything that is asked before the switch; a start has its own
   config::HostConfig next;
   config::ConfigDiff diff;
   std::vector<Unit*> ending;                  // removed or restarted, in start order
@@ -74,7 +75,12 @@ Status Host::do_reload() {
   if (!next) {
     return refuse_reload(std::move(next).error());
   }
+  const Deadline deadline = reload_deadline();
+  if (Status tidied = tidy(deadline); !tidied) {
+    return refuse_reload(std::move(tidied).error());
+  }
   ReloadPlan plan;
+  plan.deadline = deadline;
   plan.diff = config::diff_configs(config_, *next);
   plan.next = std::move(next).value();
   widen_restarts(plan.next, plan.diff);
@@ -87,6 +93,9 @@ Status Host::do_reload() {
   }
   if (ready) {
     ready = start_independent(plan);
+  }
+  if (ready) {
+    ready = await_ending_loops(plan);
   }
   if (!ready) {
     abort_reload(plan);
@@ -158,7 +167,8 @@ Status Host::prepare_all(ReloadPlan& plan) {
   for (const std::string& name : plan.diff.reconfigured) {
     Unit* unit = find_unit(name);
     plan.prepared.push_back(unit);
-    if (Status prepared = unit->reload_prepare(plan.next.find(name)->options); !prepared) {
+    if (Status prepared = unit->reload_prepare(plan.next.find(name)->options, plan.deadline, stop_requested_);
+        !prepared) {
       return prepared;
     }
   }
@@ -175,10 +185,12 @@ Status Host::stage(ReloadPlan& plan) {
     }
   }
   services_.listening_sockets.begin_change(std::move(ending));
-  // What needs a new process stays as it is; drain_timeout is the one reloadable key of [host].
+  // What needs a new process stays as it is; these two are the reloadable keys of [host].
   const std::uint64_t drain_timeout_ms = plan.next.host.drain_timeout_ms;
+  const std::uint64_t reload_timeout_ms = plan.next.host.reload_timeout_ms;
   plan.next.host = config_.host;
   plan.next.host.drain_timeout_ms = drain_timeout_ms;
+  plan.next.host.reload_timeout_ms = reload_timeout_ms;
   plan.next.ops = config_.ops;
   const auto loops = plan_loops(plan.next, running_loops(plan.ending));
   for (const config::InstanceConfig& instance : plan.next.instances) {
@@ -189,10 +201,24 @@ Status Host::stage(ReloadPlan& plan) {
     if (!unit) {
       return std::move(unit).error();
     }
-    (*unit)->set_staged(true);
+    (*unit)->set_staged();
     plan.staged.push_back(std::move(unit).value());
   }
-  return make_ready(plan.staged_units());
+  return make_ready(plan.staged_units(), plan.deadline);
+}
+
+Status Host::await_ending_loops(const ReloadPlan& plan) {
+  const Deadline deadline = std::max(plan.deadline, std::chrono::steady_clock::now() + kLoopAnswerTime);
+  for (Unit* unit : plan.ending) {
+    if (Status answered = unit->answers(deadline, stop_requested_); !answered) {
+      return answered;
+    }
+  }
+  return {};
+}
+
+Deadline Host::reload_deadline() const {
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(config_.host.reload_timeout_ms);
 }
 
 // An added instance that uses nothing which restarts cannot be in anybody's way: a failure of its start is known before
@@ -215,10 +241,43 @@ Status Host::start_independent(ReloadPlan& plan) {
   return {};
 }
 
+void Host::discard(std::vector<std::unique_ptr<Unit>> units) {
+  for (auto& unit : units) {
+    services_.registry.withdraw(unit->instance());
+    discarded_.push_back(std::move(unit));
+  }
+  if (Status tidied = tidy(std::chrono::steady_clock::now() + kLoopAnswerTime); tidied) {
+    return;
+  }
+  // Each loop asks once more when it answers; the last one finds all of them at work.
+  std::set<LoopThread*> loops;
+  for (const auto& unit : discarded_) {
+    loops.insert(&unit->loop_thread());
+  }
+  for (LoopThread* loop : loops) {
+    loop->loop().post([this] { enqueue(Command::kTidy); });
+  }
+}
+
+Status Host::tidy(Deadline deadline) {
+  std::vector<Unit*> units;
+  for (const auto& unit : discarded_) {
+    if (Status answered = unit->answers(deadline, stop_requested_); !answered) {
+      return make_error(answered.error().code,
+                        "what a refused reload made cannot be taken down yet: " + answered.error().message);
+    }
+    units.push_back(unit.get());
+  }
+  take_down(units);
+  discarded_.clear();
+  return {};
+}
+
 void Host::abort_reload(ReloadPlan& plan) {
-  take_down(plan.staged_units());
+  discard(std::move(plan.staged));
+  const Deadline deadline = std::chrono::steady_clock::now();
   for (Unit* unit : plan.prepared) {
-    unit->reload_finish(false);
+    unit->reload_finish(false, deadline);
   }
   for (Unit* unit : plan.ending) {
     unit->instance().set_ending(false);
@@ -248,8 +307,9 @@ Status Host::switch_over(ReloadPlan& plan) {
 void Host::roll_back(ReloadPlan& plan, const Error& reason) {
   services_.counters.reload_rollbacks.fetch_add(1, std::memory_order_relaxed);
   take_down(plan.staged_units());
+  const Deadline deadline = reload_deadline();
   for (Unit* unit : plan.prepared) {
-    unit->reload_finish(false);
+    unit->reload_finish(false, deadline);
   }
   std::vector<std::string> names;
   for (const Unit* unit : plan.ending) {
@@ -345,11 +405,12 @@ void Host::report_kept(const ReloadPlan& plan) {
 }
 
 void Host::commit(ReloadPlan& plan) {
+  const Deadline deadline = reload_deadline();
   for (Unit* unit : plan.prepared) {
-    unit->reload_finish(true);
+    unit->reload_finish(true, deadline);
   }
   for (const auto& unit : plan.staged) {
-    unit->set_staged(false);
+    unit->unstage(deadline);
   }
   forget_units(plan.ending);
   {

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -71,6 +72,12 @@ Result<config::HostConfig> read_config(const RunOptions& options) {
     text += "\n... and " + std::to_string(report.problems_left_out) + " more";
   }
   return make_error(ErrorCode::kInvalid, text);
+}
+
+// As a value of the service manager's protocol, in which a line ends an assignment.
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ';');
+  return text;
 }
 
 // Waits for signals and for the host's end, and keeps the service manager informed.
@@ -270,7 +277,11 @@ class Runner {
         }
         break;
       case HostEvent::kReloaded:
+        notifier_.send("READY=1\nSTATUS=reloaded");
+        break;
       case HostEvent::kReloadFailed:
+        notifier_.send("READY=1\nSTATUS=" + one_line("the reload failed: " + host_->reload_error()));
+        break;
       case HostEvent::kUpgradeFailed:
         notifier_.send("READY=1");
         break;

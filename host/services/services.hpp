@@ -30,6 +30,7 @@ struct HostCounters {
   std::atomic<std::uint64_t> reloads{0};
   std::atomic<std::uint64_t> reload_failures{0};
   std::atomic<std::uint64_t> reload_rollbacks{0};
+  std::atomic<std::uint64_t> late_steps{0};
   std::atomic<std::uint64_t> upgrades{0};
   std::atomic<std::uint64_t> upgrade_failures{0};
 };

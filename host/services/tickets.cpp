@@ -8,9 +8,10 @@ cm_handle TicketBook::issue(const Instance& instance) {
 }
 
 cm_status TicketBook::complete(const Instance& instance, cm_handle ticket, cm_status status, std::string_view text) {
-  if (status == CM_DEFER) {
-    return CM_INVALID;
-  }
+  return status == CM_DEFER ? CM_INVALID : answer(instance, ticket, status, text);
+}
+
+cm_status TicketBook::answer(const Instance& instance, cm_handle ticket, cm_status status, std::string_view text) {
   {
     const std::lock_guard lock(mutex_);
     Ticket* entry = tickets_.find(ticket);
@@ -23,13 +24,23 @@ cm_status TicketBook::complete(const Instance& instance, cm_handle ticket, cm_st
   return CM_OK;
 }
 
-std::optional<TicketBook::Answer> TicketBook::wait(cm_handle ticket, std::chrono::steady_clock::time_point deadline,
+bool TicketBook::pending(cm_handle ticket) {
+  const std::lock_guard lock(mutex_);
+  return tickets_.find(ticket) != nullptr;
+}
+
+std::optional<TicketBook::Answer> TicketBook::wait(cm_handle ticket, Deadline deadline,
                                                    const std::atomic<bool>& give_up) {
   std::unique_lock lock(mutex_);
-  changed_.wait_until(lock, deadline, [this, ticket, &give_up] {
+  const auto over = [this, ticket, &give_up] {
     const Ticket* entry = tickets_.find(ticket);
     return give_up.load() || entry == nullptr || entry->answer.has_value();
-  });
+  };
+  if (deadline == kNoDeadline) {
+    changed_.wait(lock, over);
+  } else {
+    changed_.wait_until(lock, deadline, over);
+  }
   const auto entry = tickets_.remove(ticket);
   return entry != nullptr ? std::move(entry->answer) : std::nullopt;
 }

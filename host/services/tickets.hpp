@@ -1,4 +1,4 @@
-// Tickets of life-cycle steps that a plugin deferred (CM_DEFER) and completes later.
+// Tickets of life-cycle steps: of those that a loop still has to run, and of those that a plugin deferred (CM_DEFER).
 #pragma once
 
 #include <claudemesh/abi.h>
@@ -19,6 +19,9 @@ class Instance;
 
 inline constexpr std::uint32_t kTicketsMax = 65'536;
 
+using Deadline = std::chrono::steady_clock::time_point;
+inline constexpr Deadline kNoDeadline = Deadline::max();
+
 // Any thread. Only the control thread waits.
 class TicketBook {
  public:
@@ -32,10 +35,13 @@ class TicketBook {
   // [any] CM_GONE for an unknown ticket, one of another instance, or one that was answered already. CM_DEFER as an
   // answer is CM_INVALID.
   cm_status complete(const Instance& instance, cm_handle ticket, cm_status status, std::string_view text);
-  // [control] Waits for the answer until `deadline`, or until `give_up` is true and wake was called. The ticket is
-  // stale afterwards.
-  std::optional<Answer> wait(cm_handle ticket, std::chrono::steady_clock::time_point deadline,
-                             const std::atomic<bool>& give_up);
+  // [loop] The same for a step that the host itself runs on a loop: every status is an answer.
+  cm_status answer(const Instance& instance, cm_handle ticket, cm_status status, std::string_view text);
+  // [any] Somebody waits for this ticket, or is about to.
+  bool pending(cm_handle ticket);
+  // [control] Waits for the answer until `deadline` (kNoDeadline: for ever), or until `give_up` is true and wake was
+  // called. The ticket is stale afterwards.
+  std::optional<Answer> wait(cm_handle ticket, Deadline deadline, const std::atomic<bool>& give_up);
   // [control] Makes the ticket stale without waiting.
   void withdraw(cm_handle ticket);
   // [any] Makes a waiting thread look at its `give_up` again.

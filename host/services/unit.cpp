@@ -38,6 +38,8 @@ std::int64_t ms_until(Deadline deadline) {
   return std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::milliseconds>(left).count());
 }
 
+const std::atomic<bool> kNeverGiveUp{false};
+
 }  // namespace
 
 std::string status_text(cm_status status) {
@@ -62,6 +64,57 @@ Unit::Unit(config::InstanceConfig config, config::LogLevel log_level, Services& 
 
 Unit::~Unit() {
   instance_->retire();
+}
+
+std::optional<TicketBook::Answer> Unit::run_step(Step step, Deadline deadline, const std::atomic<bool>& give_up) {
+  TicketBook& tickets = services_.tickets;
+  const cm_handle ticket = tickets.issue(*instance_);
+  loop_thread_.loop().post([this, ticket, &tickets, step = std::move(step)] {
+    if (!step.even_late && !tickets.pending(ticket)) {
+      return;
+    }
+    const cm_status status = step.run();
+    if (tickets.answer(*instance_, ticket, status, instance_->take_error()) != CM_OK && step.undo) {
+      step.undo();
+    }
+  });
+  auto answer = tickets.wait(ticket, deadline, give_up);
+  if (!answer.has_value()) {
+    services_.counters.late_steps.fetch_add(1, std::memory_order_relaxed);
+  }
+  return answer;
+}
+
+void Unit::run_surely(const char* what, std::function<void()> run, Deadline deadline) {
+  const auto step = [run = std::move(run)] {
+    run();
+    return cm_status{CM_OK};
+  };
+  if (!run_step({step, {}, true}, with_grace(deadline), kNeverGiveUp).has_value()) {
+    services_.log.host(LogLevel::kWarn, "instance \"" + name() + "\" " + what +
+                                            " as soon as its loop answers: " + loop_thread_.who_holds());
+  }
+}
+
+std::string Unit::late_text(const char* limit, const std::atomic<bool>& give_up) const {
+  if (give_up) {
+    return "the host was told to stop meanwhile";
+  }
+  return "its loop did not answer within [host] " + std::string(limit) + ": " + loop_thread_.who_holds() +
+         "; mend that plugin, or give it a loop of its own ([host] threads, and `loop` in its table)";
+}
+
+Deadline Unit::with_grace(Deadline deadline) const {
+  const LoopWatch::Sample sample = loop_thread_.watch().sample();
+  const std::int64_t held_ns = sample.since_ns == 0 ? 0 : net::Loop::now_ns() - sample.since_ns;
+  return std::max(deadline, std::chrono::steady_clock::now() + std::chrono::nanoseconds(kCallStuckNs - held_ns));
+}
+
+Status Unit::answers(Deadline deadline, const std::atomic<bool>& give_up) {
+  if (run_step({[] { return cm_status{CM_OK}; }, {}}, deadline, give_up).has_value()) {
+    return {};
+  }
+  return make_error(ErrorCode::kBusy, "instance \"" + name() + "\": " + late_text("reload_timeout", give_up));
 }
 
 Status Unit::fail(const char* step, cm_status status, const std::string& text) {
@@ -90,14 +143,10 @@ Status Unit::load(loader::PluginLibraries& libraries) {
   return {};
 }
 
-Status Unit::check_table() const {
+bool Unit::table_complete() const {
   const cm_instance_table_v1* table = instance_->plugin_table;
-  if (instance_->plugin_object == nullptr || !CM_HAS_FUNCTION(table, cm_instance_table_v1, destroy) ||
-      table->stop == nullptr || table->destroy == nullptr) {
-    return make_error(ErrorCode::kInternal,
-                      "create answered OK without an object and a table that has at least stop and destroy");
-  }
-  return {};
+  return instance_->plugin_object != nullptr && CM_HAS_FUNCTION(table, cm_instance_table_v1, destroy) &&
+         table->stop != nullptr && table->destroy != nullptr;
 }
 
 cm_status Unit::call_create(const cm_host* host) {
@@ -110,80 +159,96 @@ cm_status Unit::call_create(const cm_host* host) {
                [&] { return library_->factory().create(host, &instance.plugin_object, &instance.plugin_table); });
 }
 
-Status Unit::create() {
-  cm_status status = CM_OK;
-  loop_thread_.run_sync([this, &status] {
-    Instance& instance = *instance_;
-    instance.holdings = std::make_unique<Instance::Holdings>();
-    Instance::Holdings& holdings = *instance.holdings;
-    holdings.timers = std::make_unique<Timers>(instance);
-    holdings.subscriptions = std::make_unique<EventSubscriptions>(instance);
-    holdings.queues = std::make_unique<WorkerQueues>();
-    holdings.references = std::make_unique<RegistryReferences>(instance);
-    holdings.config = std::make_unique<ConfigAccess>(config_.options);
-    holdings.http = std::make_unique<HttpListeners>(instance);
-    holdings.calls = std::make_unique<HttpCalls>(instance);
-    holdings.sockets = std::make_unique<WebSockets>(instance);
-    holdings.processes = std::make_unique<Processes>(instance);
-    status =
-        call_create(instance.make_host_view(isolated_ != nullptr ? CM_ABI_VERSION_CURRENT : library_->abi_version()));
-  });
-  if (status != CM_OK) {
-    instance_->plugin_object = nullptr;
-    return fail("create", status, instance_->take_error());
+cm_status Unit::create_on_loop() {
+  Instance& instance = *instance_;
+  instance.holdings = std::make_unique<Instance::Holdings>();
+  Instance::Holdings& holdings = *instance.holdings;
+  holdings.timers = std::make_unique<Timers>(instance);
+  holdings.subscriptions = std::make_unique<EventSubscriptions>(instance);
+  holdings.queues = std::make_unique<WorkerQueues>();
+  holdings.references = std::make_unique<RegistryReferences>(instance);
+  holdings.config = std::make_unique<ConfigAccess>(config_.options);
+  holdings.http = std::make_unique<HttpListeners>(instance);
+  holdings.calls = std::make_unique<HttpCalls>(instance);
+  holdings.sockets = std::make_unique<WebSockets>(instance);
+  holdings.processes = std::make_unique<Processes>(instance);
+  cm_status status =
+      call_create(instance.make_host_view(isolated_ != nullptr ? CM_ABI_VERSION_CURRENT : library_->abi_version()));
+  if (status == CM_OK && !table_complete()) {
+    instance.set_error("create answered OK without an object and a table that has at least stop and destroy");
+    status = CM_INTERNAL;
   }
-  if (Status good = check_table(); !good) {
-    instance_->plugin_object = nullptr;
-    return fail("create", CM_INTERNAL, good.error().message);
+  if (status != CM_OK) {
+    instance.plugin_object = nullptr;
+  }
+  return status;
+}
+
+Status Unit::create(Deadline deadline, const std::atomic<bool>& give_up) {
+  const auto answer = run_step({[this] { return create_on_loop(); }, {}}, deadline, give_up);
+  if (!answer.has_value()) {
+    return fail("create", CM_BUSY, late_text("reload_timeout", give_up));
+  }
+  if (answer->status != CM_OK) {
+    return fail("create", answer->status, answer->text);
   }
   instance_->set_state(InstanceState::kCreated);
   return {};
 }
 
-void Unit::set_staged(bool staged) {
-  instance_->set_staged(staged);
-  if (!staged) {
-    loop_thread_.run_sync([this] {
-      if (instance_->holdings != nullptr) {
-        instance_->holdings->http->begin_accepting();
-      }
-    });
-  }
+void Unit::set_staged() {
+  instance_->set_staged(true);
+}
+
+void Unit::unstage(Deadline deadline) {
+  instance_->set_staged(false);
+  const auto accept = [this] {
+    if (instance_->holdings != nullptr) {
+      instance_->holdings->http->begin_accepting();
+    }
+  };
+  run_surely("accepts connections", accept, deadline);
 }
 
 std::future<void> Unit::quiesce(std::uint64_t timeout_ms) {
   const auto quiet = std::make_shared<std::promise<void>>();
-  std::future<void> future = quiet->get_future();
-  loop_thread_.run_sync([this, timeout_ms, &quiet] {
+  loop_thread_.loop().post([this, timeout_ms, quiet] {
     if (instance_->holdings == nullptr) {
       quiet->set_value();
       return;
     }
     instance_->holdings->http->quiesce(timeout_ms, [quiet] { quiet->set_value(); });
   });
-  return future;
+  return quiet->get_future();
 }
 
-Status Unit::configure() {
+cm_status Unit::configure_on_loop() {
+  const cm_instance_table_v1* table = instance_->plugin_table;
+  cm_status status = CM_OK;
+  if (table->configure != nullptr) {
+    status = enter(*instance_, CallbackKind::kConfigure, [&] { return table->configure(instance_->plugin_object); });
+  }
+  if (status == CM_OK) {
+    publish_extensions();
+  }
+  return status;
+}
+
+Status Unit::configure(Deadline deadline, const std::atomic<bool>& give_up) {
   if (isolated_ != nullptr) {
-    const Deadline deadline =
+    const Deadline ready =
         std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs + 1'000);
-    if (Status ready = isolated_->configure(config_.options, deadline); !ready) {
-      return fail("configure", static_cast<cm_status>(ready.error().code), ready.error().message);
+    if (Status good = isolated_->configure(config_.options, std::min(ready, deadline)); !good) {
+      return fail("configure", static_cast<cm_status>(good.error().code), good.error().message);
     }
   }
-  cm_status status = CM_OK;
-  loop_thread_.run_sync([this, &status] {
-    const cm_instance_table_v1* table = instance_->plugin_table;
-    if (table->configure != nullptr) {
-      status = enter(*instance_, CallbackKind::kConfigure, [&] { return table->configure(instance_->plugin_object); });
-    }
-    if (status == CM_OK) {
-      publish_extensions();
-    }
-  });
-  if (status != CM_OK) {
-    return fail("configure", status, instance_->take_error());
+  const auto withdraw = [this] { services_.registry.withdraw(*instance_); };
+  const auto answer = run_step({[this] { return configure_on_loop(); }, withdraw}, deadline, give_up);
+  if (!answer.has_value()) {
+    return fail("configure", CM_BUSY, late_text("reload_timeout", give_up));
+  }
+  if (answer->status != CM_OK) {
+    return fail("configure", answer->status, answer->text);
   }
   instance_->set_state(InstanceState::kConfigured);
   return {};
@@ -207,29 +272,31 @@ void Unit::publish_extensions() {
 
 Status Unit::start(Deadline deadline, const std::atomic<bool>& give_up) {
   const cm_handle ticket = services_.tickets.issue(*instance_);
-  cm_status status = CM_OK;
-  loop_thread_.run_sync([this, ticket, &status] {
+  const auto run = [this, ticket] {
     const cm_instance_table_v1* table = instance_->plugin_table;
-    if (table->start != nullptr) {
-      status = enter(*instance_, CallbackKind::kStart, [&] { return table->start(instance_->plugin_object, ticket); });
-    }
-  });
-  std::string text = instance_->take_error();
-  if (status == CM_DEFER) {
-    auto answer = services_.tickets.wait(ticket, deadline, give_up);
+    return table->start == nullptr ? CM_OK : enter(*instance_, CallbackKind::kStart, [&] {
+      return table->start(instance_->plugin_object, ticket);
+    });
+  };
+  auto answer = run_step({run, {}}, deadline, give_up);
+  if (!answer.has_value()) {
+    services_.tickets.withdraw(ticket);
+    return fail("start", CM_BUSY, late_text("start_timeout", give_up));
+  }
+  if (answer->status == CM_DEFER) {
+    answer = services_.tickets.wait(ticket, deadline, give_up);
     if (!answer.has_value()) {
       return fail("start", CM_BUSY,
                   give_up ? "the host was told to stop meanwhile"
                           : "it was not complete within [host] start_timeout; see what the plugin waits for in its log "
                             "lines, or raise the time-out");
     }
-    status = answer->status;
-    text = answer->text.empty() ? instance_->take_error() : std::move(answer->text);
+    answer->text = answer->text.empty() ? instance_->take_error() : std::move(answer->text);
   } else {
     services_.tickets.withdraw(ticket);
   }
-  if (status != CM_OK) {
-    return fail("start", status, text);
+  if (answer->status != CM_OK) {
+    return fail("start", answer->status, answer->text);
   }
   instance_->set_state(InstanceState::kStarted);
   return {};
@@ -238,27 +305,28 @@ Status Unit::start(Deadline deadline, const std::atomic<bool>& give_up) {
 void Unit::drain(Deadline deadline, const std::atomic<bool>& give_up) {
   instance_->set_state(InstanceState::kDraining);
   const cm_handle ticket = services_.tickets.issue(*instance_);
-  cm_status status = CM_OK;
-  const auto left_ms = static_cast<std::uint64_t>(ms_until(deadline));
-  loop_thread_.run_sync([this, ticket, left_ms, &status] {
+  const auto run = [this, ticket, deadline] {
     const cm_instance_table_v1* table = instance_->plugin_table;
-    if (table->drain != nullptr) {
-      status = enter(*instance_, CallbackKind::kDrain,
-                     [&] { return table->drain(instance_->plugin_object, ticket, left_ms); });
-    }
-  });
-  if (status == CM_DEFER) {
-    const auto answer = services_.tickets.wait(ticket, deadline, give_up);
-    status = answer.has_value() ? answer->status : CM_BUSY;
+    return table->drain == nullptr ? CM_OK : enter(*instance_, CallbackKind::kDrain, [&] {
+      return table->drain(instance_->plugin_object, ticket, static_cast<std::uint64_t>(ms_until(deadline)));
+    });
+  };
+  // Without time to drain, the call itself is waited for all the same.
+  auto answer = run_step({run, {}, true}, with_grace(deadline), give_up ? kNeverGiveUp : give_up);
+  if (!answer.has_value()) {
+    answer = {CM_BUSY, late_text("drain_timeout", kNeverGiveUp)};
+  } else if (answer->status == CM_DEFER) {
+    answer = services_.tickets.wait(ticket, deadline, give_up);
     if (!answer.has_value()) {
-      instance_->set_error("not finished within the drain time-out; what was in flight is cut off");
+      answer = {CM_BUSY, "not finished within the drain time-out; what was in flight is cut off"};
+    } else {
+      instance_->set_error(answer->text);
     }
-  } else {
-    services_.tickets.withdraw(ticket);
   }
-  if (status != CM_OK) {
-    services_.log.host(LogLevel::kWarn, "instance \"" + name() + "\": drain failed (" + status_text(status) +
-                                            "): " + instance_->take_error());
+  services_.tickets.withdraw(ticket);
+  if (answer->status != CM_OK) {
+    services_.log.host(LogLevel::kWarn, "instance \"" + name() + "\": drain failed (" + status_text(answer->status) +
+                                            "): " + answer->text);
   }
 }
 
@@ -358,21 +426,29 @@ bool Unit::can_reload() const noexcept {
          table->reload_finish != nullptr;
 }
 
-Status Unit::reload_prepare(const config::ValidatedOptions& options) {
+Status Unit::reload_prepare(const config::ValidatedOptions& options, Deadline deadline,
+                            const std::atomic<bool>& give_up) {
   if (isolated_ != nullptr) {
-    const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs);
-    Status prepared = isolated_->reload_prepare(options, deadline);
-    return prepared ? prepared
-                    : refused_options(static_cast<cm_status>(prepared.error().code), prepared.error().message);
+    if (Status held = answers(deadline, give_up); !held) {
+      return held;
+    }
+    const Deadline ready = std::chrono::steady_clock::now() + std::chrono::milliseconds(isolation::kReadyTimeoutMs);
+    prepared_ = true;  // even without an answer: its process must forget them
+    Status good = isolated_->reload_prepare(options, std::min(ready, deadline));
+    return good ? good : refused_options(static_cast<cm_status>(good.error().code), good.error().message);
   }
-  cm_status status = CM_OK;
-  loop_thread_.run_sync([this, &options, &status] {
+  const auto run = [this, options] {
     instance_->holdings->config->set_candidate(options);
-    status = enter(*instance_, CallbackKind::kReloadPrepare,
-                   [this] { return instance_->plugin_table->reload_prepare(instance_->plugin_object); });
-  });
-  const std::string text = instance_->take_error();
-  return status == CM_OK ? Status() : refused_options(status, text);
+    return enter(*instance_, CallbackKind::kReloadPrepare,
+                 [this] { return instance_->plugin_table->reload_prepare(instance_->plugin_object); });
+  };
+  const auto answer = run_step({run, [this] { finish_on_loop(false); }}, deadline, give_up);
+  if (!answer.has_value()) {
+    return make_error(ErrorCode::kBusy, "instance \"" + name() + "\" was asked about its new options, and " +
+                                            late_text("reload_timeout", give_up));
+  }
+  prepared_ = true;
+  return answer->status == CM_OK ? Status() : refused_options(answer->status, answer->text);
 }
 
 Status Unit::refused_options(cm_status status, const std::string& text) const {
@@ -380,16 +456,22 @@ Status Unit::refused_options(cm_status status, const std::string& text) const {
   return make_error(code, "instance \"" + name() + "\" refuses the new options (" + status_text(status) + "): " + text);
 }
 
-void Unit::reload_finish(bool commit) {
-  loop_thread_.run_sync([this, commit] {
-    if (isolated_ != nullptr) {
-      isolated_->reload_finish(commit);
-      return;
-    }
-    enter(*instance_, CallbackKind::kReloadFinish,
-          [this, commit] { instance_->plugin_table->reload_finish(instance_->plugin_object, commit); });
-    instance_->holdings->config->finish(commit);
-  });
+void Unit::finish_on_loop(bool commit) {
+  if (isolated_ != nullptr) {
+    isolated_->reload_finish(commit);
+    return;
+  }
+  enter(*instance_, CallbackKind::kReloadFinish,
+        [this, commit] { instance_->plugin_table->reload_finish(instance_->plugin_object, commit); });
+  instance_->holdings->config->finish(commit);
+}
+
+void Unit::reload_finish(bool commit, Deadline deadline) {
+  if (std::exchange(prepared_, false)) {
+    run_surely(
+        commit ? "uses its new options" : "forgets the new options", [this, commit] { finish_on_loop(commit); },
+        deadline);
+  }
 }
 
 void Unit::tell_going_away(const Instance& provider) {

@@ -23,6 +23,9 @@ Status Host::do_upgrade() {
   if (!all_started_ || !options_.spawn_successor) {
     return refuse_upgrade(make_error(ErrorCode::kInvalid, "this host was not started by `claudemesh run`"));
   }
+  if (Status tidied = tidy(reload_deadline()); !tidied) {
+    return refuse_upgrade(std::move(tidied).error());
+  }
   Result<std::vector<HandedSocket>> sockets = services_.listening_sockets.duplicate_all();
   if (!sockets) {
     return refuse_upgrade(std::move(sockets).error());

@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -16,6 +15,7 @@
 #include "host/loader/discovery.hpp"
 #include "host/net/http_client_sync.hpp"
 #include "host/services/host.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::host {
 
@@ -74,17 +74,7 @@ class CapturingSink final : public LogSink {
 
 class HostFixture : public testing::Test {
  protected:
-  HostFixture() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::path(testing::TempDir()) / ("cm-" + std::to_string(getpid()) + "-" + info->name());
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-    std::filesystem::permissions(folder_, std::filesystem::perms::owner_all);
-  }
-  ~HostFixture() override {
-    host_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  ~HostFixture() override { host_.reset(); }
 
   // Text of one instance; every test plugin takes a journal.
   std::string instance(const std::string& name, const std::string& plugin, const std::string& more = {}) const {
@@ -165,7 +155,8 @@ class HostFixture : public testing::Test {
   }
   Answer ops(const std::string& target) { return request("http://" + host_->ops_address() + target); }
 
-  std::filesystem::path folder_;
+  const test::TemporaryFolder temporary_folder_;
+  const std::filesystem::path folder_ = temporary_folder_.path();
   std::shared_ptr<CapturedLog> log_;
   std::string next_text_;
   std::unique_ptr<Host> host_;

@@ -9,12 +9,14 @@
 #include <cstring>
 #include <filesystem>
 
+#include "tests/support/temporary_folder.hpp"
+
 namespace cm::host {
 namespace {
 
 TEST(ServiceNotifier, SendsDatagramsToTheSocket) {
-  const std::string path = testing::TempDir() + "notify-" + std::to_string(getpid()) + ".sock";
-  std::filesystem::remove(path);
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("notify.sock");
   const int fd = ::socket(AF_UNIX, SOCK_DGRAM, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -126,11 +127,37 @@ TEST_F(ProcessTest, SighupReloadsTheFile) {
   write_config(echo("echo", "greeting = \"good day\"\n"));
   child.send(SIGHUP);
   EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1\nMONOTONIC_USEC="));
-  EXPECT_EQ(child.notified(), "READY=1");
+  EXPECT_EQ(child.notified(), "READY=1\nSTATUS=reloaded");
   EXPECT_EQ(request(url("/hello")).body, "good day world");
   child.send(SIGINT);
   EXPECT_EQ(child.notified(), "STOPPING=1");
   EXPECT_EQ(child.wait(), 0);
+}
+
+TEST_F(ProcessTest, AReloadThatALoopHoldsUpIsToldToTheServiceManager) {
+  const std::string gate = (folder_ / "gate").string();
+  ASSERT_EQ(::mkfifo(gate.c_str(), 0600), 0);
+  const auto config = [&](const std::string& text) {
+    return write_config(
+        "[host]\nreload_timeout = \"100ms\"\n" +
+        instance("slow", "test_holder", "hold = \"prepare\"\ngate = \"" + gate + "\"\ntext = \"" + text + "\"\n"));
+  };
+  Child child(folder_, {"run", config("one")});
+  ASSERT_EQ(child.notified(), "READY=1") << standard_error();
+  config("two");
+  child.send(SIGHUP);
+  EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1"));
+  EXPECT_THAT(child.notified(),
+              testing::AllOf(testing::StartsWith("READY=1\nSTATUS=the reload failed: instance \"slow\""),
+                             testing::HasSubstr("instance \"slow\" holds loop-0 in its callback reload_prepare")));
+  const int writer = ::open(gate.c_str(), O_RDWR | O_CLOEXEC);
+  child.send(SIGHUP);
+  EXPECT_THAT(child.notified(), testing::StartsWith("RELOADING=1"));
+  EXPECT_EQ(child.notified(), "READY=1\nSTATUS=reloaded") << standard_error();
+  child.send(SIGTERM);
+  EXPECT_EQ(child.notified(), "STOPPING=1");
+  EXPECT_EQ(child.wait(), 0);
+  ::close(writer);
 }
 
 // Orphans of the test's children become the test's children, so that it can wait for them.

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "tests/support/temporary_folder.hpp"
+
 namespace cm::host {
 namespace {
 
@@ -63,9 +65,8 @@ TEST(RunRecord, TheDescriptionNamesWhoseTurnItWas) {
 }
 
 TEST(RunRecord, TheFileSurvivesAProcessAndGoesWithACleanEnd) {
-  const std::filesystem::path folder =
-      std::filesystem::path(testing::TempDir()) / ("cm-record-" + std::to_string(::getpid()));
-  std::filesystem::remove_all(folder);
+  const test::TemporaryFolder temporary;
+  const std::filesystem::path folder = temporary.path() / "data";
   std::string why_not;
   auto record = RunRecord::open(folder, "/etc/broker.toml", why_not);
   ASSERT_NE(record, nullptr) << why_not;
@@ -88,8 +89,6 @@ TEST(RunRecord, TheFileSurvivesAProcessAndGoesWithACleanEnd) {
   record = RunRecord::open(folder, "/etc/broker.toml", why_not);
   ASSERT_NE(record, nullptr);
   EXPECT_FALSE(record->unclean());
-  record.reset();
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
