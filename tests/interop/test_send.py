@@ -9,7 +9,7 @@ from mesh_crypto import KeyPair
 NO_PEER_TEXT = "no connected peer for target (not online, or targetSpec is your own key without another session)"
 RATE_TEXT = "rate_limit: max {} msg/min (burst {}) — slow down"
 DRAINED_FIELDS = {"type", "messageId", "meshId", "senderPubkey", "priority", "nonce", "ciphertext", "createdAt"}
-LIVE_FIELDS = DRAINED_FIELDS | {"senderMemberPubkey", "senderMemberId", "senderName"}
+LIVE_FIELDS = DRAINED_FIELDS | {"senderMemberPubkey", "senderMemberId", "senderName"}  # and the client_message_id, if stored
 
 
 class SendTest(BrokerTest):
@@ -186,7 +186,8 @@ class MulticastTest(SendTest):
     def test_fields_of_a_live_push(self):
         self.alice.send("*", "x", priority="low", client_message_id="cid-9", request_fingerprint="cd" * 32)
         push = self.bob.wait_push()
-        self.assertEqual(set(push), LIVE_FIELDS)
+        self.assertEqual(set(push), LIVE_FIELDS | {"client_message_id"})
+        self.assertEqual(push["client_message_id"], "cid-9")
         self.assertEqual(push["senderPubkey"], self.alice_member.keys.public)
         self.assertEqual(push["senderMemberPubkey"], self.alice_member.keys.public)
         self.assertEqual(push["senderMemberId"], self.alice_member.id)

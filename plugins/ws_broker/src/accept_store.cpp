@@ -281,6 +281,10 @@ void AcceptPipeline::route(SendRequest& request) {
     push.nonce = message.nonce;
     push.ciphertext = message.ciphertext;
     push.created_at = created_at;
+    if (!message.client_message_id.empty()) {
+      // A repetition from the queue has it: without it here, a daemon of 1.37.0 would store the message a second time.
+      push.client_message_id = message.client_message_id;
+    }
     frame_.clear();
     protocol::write_push(frame_, push);
     live = std::make_shared<const SharedFrame>(context_.host, frame_);
