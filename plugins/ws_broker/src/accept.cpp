@@ -26,7 +26,8 @@ Refusal no_peer_refusal() {
 }
 
 Refusal topic_refusal() {
-  return Refusal{"not found: this broker does not serve topics", protocol::kAckNotFound, "unsupported", false,
+  // "invalid" is the one word that both kinds of sockets of a 1.37.0 daemon take for final; it looks at nothing else.
+  return Refusal{"invalid target: this broker does not serve topics", protocol::kAckNotFound, "unsupported", false,
                  std::nullopt};
 }
 
