@@ -1,5 +1,6 @@
 #include "plugins/ws_broker/src/broker.hpp"
 
+#include "plugins/ws_broker/src/frame_limit.hpp"
 #include "plugins/ws_broker/src/handlers.hpp"
 #include "protocol/close_codes.hpp"
 #include "protocol/ids.hpp"
@@ -75,7 +76,7 @@ bool Broker::accept_socket(const HttpRequest& request) {
   context_.metrics.connections.add();
   auto connection = std::make_unique<Connection>(*this, next_connection_++, context_.options.open_requests_max);
   cm_websocket_options options = {};
-  options.message_bytes_max = context_.options.max_message_bytes;
+  options.message_bytes_max = max_frame_bytes(context_.options);
   options.buffered_bytes_high = context_.options.socket_buffer_high;
   options.buffered_bytes_max = context_.options.socket_buffer_max;
   if (connection->accept(context_.host, request, options) != CM_OK) {

@@ -1,5 +1,6 @@
 // Start, drain and stop of the broker.
 #include "plugins/ws_broker/src/broker.hpp"
+#include "plugins/ws_broker/src/frame_limit.hpp"
 #include "plugins/ws_broker/src/handlers.hpp"
 #include "protocol/close_codes.hpp"
 
@@ -24,7 +25,7 @@ Status Broker::configure() {
   context_.metrics = Metrics(context_.host);
   accept_.set_features(&messages_);
   delivery_.set_waiting([this](Member& member) { ways_.member_waits(member); });
-  reader_ = protocol::FrameReader(context_.options.max_message_bytes);
+  reader_ = protocol::FrameReader(max_frame_bytes(context_.options));
   return {};
 }
 
