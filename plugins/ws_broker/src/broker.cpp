@@ -1,5 +1,6 @@
 #include "plugins/ws_broker/src/broker.hpp"
 
+#include "plugins/ws_broker/src/empty_features.hpp"
 #include "plugins/ws_broker/src/frame_limit.hpp"
 #include "plugins/ws_broker/src/handlers.hpp"
 #include "protocol/close_codes.hpp"
@@ -213,6 +214,7 @@ void Broker::dispatch(Connection& connection) {
     messages_.handle(connection, reader_);
   } else if (protocol::is_client_type(type)) {
     connection.reply(empty_feature_reply(reader_.type_name(), *frame, context_.wall_ms()));
+    connection.reply(empty_feature_daemon_reply(reader_.type_name(), *frame));
   }
 }
 

@@ -2,6 +2,8 @@
 // 1.37.0 client goes on at once instead of waiting for its time-out. Where the protocol has an error code it is used;
 // a request that would have to be kept and has no error code in the protocol stays without a reply, as a success would
 // be a lie and an unknown code would end a session.
+#include "plugins/ws_broker/src/empty_features.hpp"
+
 #include <array>
 #include <string>
 #include <string_view>
@@ -166,6 +168,20 @@ std::string no_mcp_server(const JsonValue& frame) {
 }
 
 }  // namespace
+
+std::string empty_feature_daemon_reply(std::string_view type, const JsonValue& frame) {
+  const bool state = type == "get_state";
+  const auto req_id = request_id(frame);
+  if ((!state && type != "recall") || !req_id) {
+    return {};
+  }
+  std::string out;
+  protocol::ObjectWriter object(out, state ? "state_value" : "memory_recall_result");
+  state ? object.raw("state", "null") : object.raw("matches", "[]");
+  object.text("_reqId", *req_id);
+  object.close();
+  return out;
+}
 
 std::string empty_feature_reply(std::string_view type, const JsonValue& frame, std::int64_t wall_ms) {
   if (type == "get_clock") {

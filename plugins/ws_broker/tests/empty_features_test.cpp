@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "plugins/ws_broker/src/empty_features.hpp"
 #include "plugins/ws_broker/src/handlers.hpp"
 #include "protocol/wire_types.hpp"
 
@@ -34,6 +35,15 @@ TEST(EmptyFeatures, FireAndForgetAndUnknownStaySilent) {
   for (const std::string_view type : {"set_state", "publish", "unsubscribe", "mcp_unregister", "no_such_type"}) {
     EXPECT_EQ(empty_feature_reply(type, frame("{}"), 0), "") << type;
   }
+}
+
+TEST(EmptyFeatures, OldDaemonsGetTheReplyThatTheyWaitFor) {
+  EXPECT_EQ(empty_feature_daemon_reply("get_state", frame(R"({"key":"k","_reqId":"mr-1"})")),
+            R"({"type":"state_value","state":null,"_reqId":"mr-1"})");
+  EXPECT_EQ(empty_feature_daemon_reply("recall", frame(R"({"query":"q","_reqId":"mr-2"})")),
+            R"({"type":"memory_recall_result","matches":[],"_reqId":"mr-2"})");
+  EXPECT_EQ(empty_feature_daemon_reply("recall", frame(R"({"query":"q"})")), "");
+  EXPECT_EQ(empty_feature_daemon_reply("list_state", frame(R"({"_reqId":"r"})")), "");
 }
 
 TEST(EmptyFeatures, EveryReplyIsJsonOfAServerType) {
