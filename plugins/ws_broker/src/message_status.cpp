@@ -31,13 +31,17 @@ std::optional<std::int64_t> delivered_at(const StatusRow& message, const std::ve
   return latest;
 }
 
-std::string_view recipient_status(const Presence& presence, const Lookup& found) {
+// A presence whose member the message was not for, its sender's above all, has the state of the whole message: it is
+// listed too, as in the original, and would else be shown as waiting for ever.
+std::string_view recipient_status(const Presence& presence, const Lookup& found, bool all_delivered) {
   const auto delivery = std::find_if(found.deliveries.begin(), found.deliveries.end(),
                                      [&](const StatusDelivery& row) { return row.member_id == presence.member->id; });
-  return delivery != found.deliveries.end() && delivery->delivered_at_ms ? "delivered" : "held";
+  const bool done = delivery == found.deliveries.end() ? all_delivered : delivery->delivered_at_ms.has_value();
+  return done ? "delivered" : "held";
 }
 
-std::vector<protocol::MessageRecipient> recipients_of(const Mesh& mesh, const StatusRow& message, const Lookup& found) {
+std::vector<protocol::MessageRecipient> recipients_of(const Mesh& mesh, const StatusRow& message, const Lookup& found,
+                                                      bool all_delivered) {
   std::vector<protocol::MessageRecipient> recipients;
   const protocol::TargetSpec target = protocol::classify_target(message.target_spec);
   const bool multicast = target.kind == protocol::TargetKind::kBroadcast || target.kind == protocol::TargetKind::kGroup;
@@ -45,8 +49,8 @@ std::vector<protocol::MessageRecipient> recipients_of(const Mesh& mesh, const St
     const bool meant = multicast ? target.kind == protocol::TargetKind::kBroadcast || presence->in_group(target.value)
                                  : presence->routing_key() == message.target_spec;
     if (meant) {
-      recipients.push_back(
-          {presence->display_name, presence->routing_key(), std::string(recipient_status(*presence, found))});
+      recipients.push_back({presence->display_name, presence->routing_key(),
+                            std::string(recipient_status(*presence, found, all_delivered))});
       if (!multicast) {
         return recipients;
       }
@@ -75,7 +79,7 @@ std::string answer(const Mesh& mesh, const protocol::MessageStatusRequest& reque
     result.delivered = true;
     result.delivered_at = iso_time(*at_ms);
   }
-  result.recipients = recipients_of(mesh, message, found);
+  result.recipients = recipients_of(mesh, message, found, result.delivered);
   result.req_id = request.req_id;
   std::string out;
   protocol::write_message_status_result(out, result);
