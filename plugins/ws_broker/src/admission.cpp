@@ -93,6 +93,10 @@ std::unique_ptr<Presence> make_presence(Broker& broker, Connection& connection, 
   return presence;
 }
 
+std::string presence_name(const std::optional<std::string>& said, const Member& member) {
+  return said && !said->empty() ? *said : member.display_name;
+}
+
 bool client_acknowledges(const std::optional<std::string>& channel) {
   return channel == kChannelDaemon || channel == kChannelSession;
 }

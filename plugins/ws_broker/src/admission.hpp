@@ -33,6 +33,8 @@ Presence* still_leased(Broker& broker, Presence* presence);
 void replace_same_session(Broker& broker, Mesh& mesh, Member& member, const std::string& session_id);
 // A fresh presence with the fields that both kinds fill in the same way.
 std::unique_ptr<Presence> make_presence(Broker& broker, Connection& connection, Member& member, PresenceKind kind);
+// The name of a presence: what its hello says, or the member's. An empty one would make it a peer without a name.
+std::string presence_name(const std::optional<std::string>& said, const Member& member);
 bool client_acknowledges(const std::optional<std::string>& channel);
 protocol::MemberProfile member_profile(const Member& member);
 

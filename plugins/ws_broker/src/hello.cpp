@@ -65,7 +65,7 @@ void reply_ack(Broker& broker, Connection& connection, const protocol::HelloAck&
 
 void reattach(Broker& broker, Connection& connection, Presence& presence, const Hello& hello) {
   presence.cwd = hello.cwd;
-  if (hello.display_name) {
+  if (hello.display_name && !hello.display_name->empty()) {
     presence.display_name = *hello.display_name;
   }
   broker.bind(connection, presence);
@@ -78,7 +78,7 @@ Restored fill(Presence& presence, const Hello& hello) {
   const Member& member = *presence.member;
   presence.session_key = hello.session_pubkey.value_or("");
   presence.session_id = hello.session_id;
-  presence.display_name = hello.display_name.value_or(member.display_name);
+  presence.display_name = presence_name(hello.display_name, member);
   presence.cwd = hello.cwd;
   presence.hostname = hello.hostname;
   presence.peer_type = hello.peer_type;

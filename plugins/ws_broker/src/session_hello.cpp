@@ -86,7 +86,7 @@ void reply_ack(Broker& broker, Connection& connection, const Presence& presence,
 void reattach(Broker& broker, Connection& connection, Presence& presence, const SessionHello& hello) {
   presence.cwd = hello.cwd;
   presence.kind = PresenceKind::kSession;  // it has proved the key now
-  if (hello.display_name) {
+  if (hello.display_name && !hello.display_name->empty()) {
     presence.display_name = *hello.display_name;
   }
   broker.registry().set_session_id(presence, hello.session_id);
@@ -100,7 +100,7 @@ void join(Broker& broker, Connection& connection, Member& member, const SessionH
   auto fresh = make_presence(broker, connection, member, PresenceKind::kSession);
   fresh->session_key = hello.session_pubkey;
   fresh->session_id = hello.session_id;
-  fresh->display_name = hello.display_name.value_or(member.display_name);
+  fresh->display_name = presence_name(hello.display_name, member);
   fresh->cwd = hello.cwd;
   fresh->hostname = hello.hostname;
   fresh->peer_type = hello.peer_type;
