@@ -15,8 +15,8 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEM_PYTHON = "/usr/bin/python3"
 PURE = ("test_meshclient",)
-WIRE = ("test_harness", "test_join", "test_hello", "test_frames", "test_send", "test_presence", "test_idempotency", "test_delivery",
-        "test_client_1_37", "test_legacy_broker")
+WIRE = ("test_harness", "test_join", "test_hello", "test_frames", "test_send", "test_presence", "test_idempotency",
+        "test_delivery", "test_client_1_37", "test_client_flows", "test_legacy_broker")
 
 
 def ensure_packages():
