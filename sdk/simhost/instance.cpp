@@ -114,7 +114,7 @@ cm_status Instance::complete(cm_handle ticket, cm_status status, std::string_vie
 }
 
 void Instance::stop() {
-  if (started_) {
+  if (started_ && instance_ != nullptr) {
     table_->stop(instance_);
     started_ = false;
     step_done_ = nullptr;

@@ -199,7 +199,11 @@ void Node::vanish() {
   for (const auto& instance : instances_) {
     world_.forget_instance(instance->self());
   }
+  for (const auto& instance : ended_) {
+    world_.forget_instance(instance->self());
+  }
   instances_.clear();
+  ended_.clear();
   libraries_.clear();
   alive_ = false;
   doomed_ = false;

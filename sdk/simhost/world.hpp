@@ -74,6 +74,7 @@ class Node {
   bool prepare();
   bool boot();
   void start_from(std::size_t index);
+  bool restart(std::string_view instance_name, bool orderly);
   void tear_down();
   void vanish();
 
@@ -90,6 +91,7 @@ class Node {
   config::HostConfig config_;
   std::vector<std::shared_ptr<const loader::LoadedLibrary>> libraries_;
   std::vector<std::unique_ptr<Instance>> instances_;
+  std::vector<std::unique_ptr<Instance>> ended_;  // by `restart`; events that wait still name them
 };
 
 struct WorldOptions {
@@ -118,6 +120,11 @@ class World final : public DiskProvider {
   // The orderly end, in reverse order: stop, silence and destroy of whatever has not had it yet. Nothing is lost on the
   // disk. What the instances left behind is in Instance::holdings until `leave` (may be null) returns.
   void shut_down(Node& node, const std::function<void()>& leave = {});
+  // Ends one instance of a running node and starts another in its place, as a reload does with options that cannot
+  // change in place: same name and options, new `self`. Not `orderly`: the old one goes without a call of its `stop`.
+  // The node is not `running` until the new one has started. False: there is no such instance, or the new one was
+  // refused; then what `find` gives does nothing (Node::last_error).
+  bool restart(Node& node, std::string_view instance_name, bool orderly = true);
   // The machine sleeps: the clocks go on, nothing runs, and then everything that is due runs at once.
   void sleep_for_ms(std::uint64_t duration_ms) { scheduler_.jump_by_us(duration_ms * 1000); }
 

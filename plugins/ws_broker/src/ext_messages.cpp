@@ -157,6 +157,7 @@ void MessagesExtension::forget(cm_handle caller) {
     request = next;
   }
   for (Request& request : open) {
+    broker_.context().metrics.feature_abandoned.add();
     fail(std::move(request), "internal", "the feature that serves this was stopped; ask again later");
   }
 }

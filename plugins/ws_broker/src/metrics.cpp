@@ -68,6 +68,8 @@ Metrics::Metrics(const HostApi& host)
       feature_requests(host.counter("broker_feature_requests_total", "", "Requests handed to feature plugins")),
       feature_timeouts(
           host.counter("broker_feature_timeouts_total", "", "Requests that a feature plugin did not answer in time")),
+      feature_abandoned(host.counter("broker_feature_abandoned_total", "",
+                                     "Requests whose feature plugin stopped before it answered")),
       feature_faults(host.counter("broker_feature_faults_total", "",
                                   "Answers of feature plugins and ways that broke the contract")),
       way_outcomes(host, "broker_way_offers_total", "outcome",

@@ -61,6 +61,7 @@ struct Metrics {
   Metric connections_held;
   Metric feature_requests;
   Metric feature_timeouts;
+  Metric feature_abandoned;
   Metric feature_faults;
   LabelledCounter way_outcomes;
 };

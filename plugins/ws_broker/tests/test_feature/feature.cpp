@@ -74,6 +74,7 @@ class TestFeature final : public cm::PluginInstance, public cm::BrokerWay {
     check(broker_.serve_http("POST", "/hook/:mesh/:secret", [](BrokerMessages::Http http, const cm_http_request_info&) {
       http.respond(200, {}, "mesh=" + std::string(http.path_parameter("mesh")));
     }));
+    check(broker_.serve_http("POST", "/never", [](BrokerMessages::Http, const cm_http_request_info&) {}));
     watch();
     if (host().option_bool("way")) {
       return open(host(), host().option_text("broker"), "test", 10);
