@@ -129,7 +129,8 @@ unsafe extern "C" fn create<P: Plugin>(
     }
 }
 unsafe extern "C" fn init(offered: *const u32, count: u32, out_picked: *mut u32) -> cm_status {
-    let offered = std::slice::from_raw_parts(offered, count as usize);
+    // A slice is never made of a null pointer, not even an empty one.
+    let offered = if count == 0 { &[] } else { std::slice::from_raw_parts(offered, count as usize) };
     match offered.iter().filter(|&&version| version >> 16 == CM_ABI_VERSION_1_0 >> 16).max() {
         Some(&version) => {
             *out_picked = version;
