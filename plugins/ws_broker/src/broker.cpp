@@ -108,6 +108,9 @@ void Broker::on_resumable(Connection& connection) {
   context_.host.post([this, number = connection.number()] {
     if (Connection* held = find_connection(number)) {
       held->resume();
+      if (held->presence != nullptr) {
+        held->presence->lease.alive(number, context_.now_ms());
+      }
     }
   });
 }

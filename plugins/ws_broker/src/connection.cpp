@@ -63,20 +63,18 @@ void Connection::take(std::string_view padded) {
   owner_.on_frame(*this, padded);
   if (!holding_ && open_requests() >= open_requests_max_) {
     holding_ = true;
+    paused_ = paused_ || (open() && socket_.pause_reading() == CM_OK);
   }
 }
 
 void Connection::hold(std::string_view frame) {
-  held_bytes_ += frame.size() + kHeldFrameBytes;
-  if (held_bytes_ > kHeldBytesMax && !held_.empty()) {  // one frame alone may be larger
+  held_.push(frame);
+  const std::size_t bytes_max = paused_ ? kHeldBytesMax : kHeldBytesMaxWithoutPause;
+  if (held_.bytes() > bytes_max &&
+      held_.bytes() != frame.size() + HeldFrames::kFrameBytes) {  // one alone may be larger
     held_.clear();
     close(kTryAgainLater, "too many requests without waiting for their answers");
-    return;
   }
-  std::string& copy = held_.emplace_back();
-  copy.reserve(frame.size() + CM_WEBSOCKET_PADDING_BYTES);
-  copy.assign(frame);
-  copy.append(CM_WEBSOCKET_PADDING_BYTES, '\0');
 }
 
 void Connection::resume() {
@@ -87,16 +85,17 @@ void Connection::resume() {
   }
   holding_ = false;
   take_held();
+  if (!holding_ && paused_) {
+    paused_ = false;
+    socket_.resume_reading();
+  }
   owner_.on_read_end();
 }
 
 void Connection::take_held() {
   while (!held_.empty() && open_ && !holding_) {
-    const std::string frame = std::move(held_.front());
-    held_.pop_front();
-    const std::size_t bytes = frame.size() - CM_WEBSOCKET_PADDING_BYTES;
-    held_bytes_ -= bytes + kHeldFrameBytes;
-    take(std::string_view(frame).substr(0, bytes));
+    take(held_.front());
+    held_.pop();
   }
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "plugins/ws_broker/src/held_frames.hpp"
 #include "plugins/ws_broker/src/model.hpp"
 
 namespace cm::broker {
@@ -39,10 +40,11 @@ class Connection final : public WebSocketOwner {
   // A place in the order of replies.
   using Ticket = std::uint64_t;
 
-  // What a client may send without waiting for its answers, beyond `open_requests_max` requests: more, and it is closed
-  // with 1013. Real back-pressure would need a socket whose reading can be paused (cm.websocket/1 has none).
-  static constexpr std::size_t kHeldBytesMax = 1024 * 1024;
-  static constexpr std::size_t kHeldFrameBytes = 64;  // what a held frame costs besides its text
+  // What is held beyond `open_requests_max` requests. A host that can stop reading hands over the rest of one read at
+  // most (and what was on its way to a process of our own), so its bound is a safeguard. An older one goes on reading:
+  // a client that does not wait for its answers is closed with 1013.
+  static constexpr std::size_t kHeldBytesMax = 16 * 1024 * 1024;
+  static constexpr std::size_t kHeldBytesMaxWithoutPause = 1024 * 1024;
   static constexpr std::uint16_t kTryAgainLater = 1013;
 
   Connection(ConnectionOwner& owner, std::uint64_t number, std::size_t open_requests_max)
@@ -67,8 +69,10 @@ class Connection final : public WebSocketOwner {
   void begin_unanswered() noexcept { ++unanswered_; }
   void settle();
 
-  // Hands over what was held, up to the bound of open requests.
+  // Hands over what was held, up to the bound of open requests, and reads again when nothing is left.
   void resume();
+  // Nothing is read, so that no pong can arrive either: silence says nothing about the client.
+  bool reading_paused() const noexcept { return paused_; }
 
   // --- pushes: leave at once. CM_OK or CM_BUSY (slow down): taken. Anything else: not taken. ---
   cm_status push(std::string_view frame) { return open() ? socket_.send_text(frame) : CM_GONE; }
@@ -106,8 +110,8 @@ class Connection final : public WebSocketOwner {
   std::size_t unanswered_ = 0;
   bool holding_ = false;   // too many requests are open: frames go to held_
   bool resuming_ = false;  // the owner was told
-  std::size_t held_bytes_ = 0;
-  std::deque<std::string> held_;  // each with the padding of a received one
+  bool paused_ = false;    // the host reads nothing meanwhile
+  HeldFrames held_;
   Ticket first_ticket_ = 0;
   std::deque<std::optional<std::string>> replies_;  // of the tickets from first_ticket_ on
   WebSocket socket_;

@@ -16,7 +16,7 @@ class BrokerPlugin final : public PluginInstance {
             need<cm_timer_v1>(CM_TIMER_ID),        need<cm_clock_v1>(CM_CLOCK_ID),
             need<cm_random_v1>(CM_RANDOM_ID),      need<cm_config_v1>(CM_CONFIG_ID),
             need<cm_registry_v1>(CM_REGISTRY_ID),  need<cm_http_server_v1>(CM_HTTP_SERVER_ID),
-            need<cm_websocket_v1>(CM_WEBSOCKET_ID)};
+            TableNeed{CM_WEBSOCKET_ID, CM_WEBSOCKET_V1_BYTES_MIN}};
   }
   Status configure() override { return broker_.configure(); }
   void start(Done started) override { broker_.start(std::move(started)); }

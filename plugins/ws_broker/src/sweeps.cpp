@@ -43,6 +43,9 @@ void Broker::tick_leases(std::int64_t now_ms) {
   std::vector<Presence*> over;
   for (const auto& [id, mesh] : cache_.meshes()) {
     for (const auto& [number, presence] : mesh->presences) {
+      if (presence->connection != nullptr && presence->connection->reading_paused()) {
+        presence->lease.alive(presence->connection->number(), now_ms);  // its pongs wait in the network
+      }
       switch (presence->lease.tick(now_ms)) {
         case protocol::LeaseAction::kPing:
           presence->connection->ping();

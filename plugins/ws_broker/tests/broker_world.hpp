@@ -13,6 +13,7 @@
 #include "protocol/json.hpp"
 #include "protocol/keys.hpp"
 #include "sdk/simhost/world.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::broker::test {
 
@@ -57,6 +58,8 @@ class Client final : public sim::SocketEnd {
   // All message pushes that are there, removed, as their ids.
   std::vector<std::string> take_pushes();
   std::size_t count(std::string_view event) const;
+  // Bytes that the broker has not read yet.
+  std::size_t unread_bytes() const { return connection_->waiting_bytes(1); }
 
   void deliver_open() override { open_ = true; }
   void deliver_messages(std::vector<std::pair<std::uint32_t, std::string>> messages) override;
@@ -107,7 +110,8 @@ class BrokerWorld {
   std::int64_t unix_ms() const { return broker_->unix_ms(); }
 
  private:
-  std::string root_;
+  const cm::test::TemporaryFolder folder_;
+  const std::string root_ = folder_.path().string();
   sim::World world_;
   sim::Node* broker_ = nullptr;
 };
