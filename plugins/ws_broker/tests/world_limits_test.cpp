@@ -1,6 +1,9 @@
 // What one client can make the broker do: open requests, sockets without a hello, lookups of refused sends.
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "plugins/ws_broker/src/delivery.hpp"
 #include "plugins/ws_broker/tests/broker_world.hpp"
 
 namespace cm::broker::test {
@@ -161,6 +164,43 @@ TEST_F(UnknownAcksTest, FloodOnASlowStoreIsNotReadAndNotTakenForDead) {
   EXPECT_EQ(pushed, accepted);
   world_->run_ms(3'000);
   EXPECT_TRUE(b_->open()) << "its pongs are read again";
+}
+
+TEST_F(UnknownAcksTest, BeyondTheBoundAreDroppedAndTheirRowsComeAgain) {
+  start_with_full_queue("open_requests_max = 8192\nclaim_lease_ms = 1000\n");
+  stall_writes();
+  const auto dropped = [this] {
+    return world_->broker().find("broker")->metric_values["broker_drops_total{reason=\"client_ack\"}"];
+  };
+  acknowledge_unknown(static_cast<int>(Delivery::kOpenAcksMax));
+  world_->run_ms(500);
+  EXPECT_EQ(dropped(), 0);
+  for (const std::string& id : stored_) {
+    b_->client_ack(id);  // most of these rows are not in memory, and nobody may ask the store for them now
+  }
+  b_->send(R"({"type":"list_peers","_reqId":"p"})");
+  ASSERT_TRUE(b_->wait("peers_list", "_reqId", "p").has_value()) << "it is served nevertheless";
+  const std::int64_t dropped_at_first = dropped();
+  EXPECT_GT(dropped_at_first, 20);
+  fill_disk(false);
+  // What was dropped is pushed until it is acknowledged.
+  std::set<std::string> pushed;
+  world_->run_until(
+      [&] {
+        for (const std::string& id : b_->take_pushes()) {
+          pushed.insert(id);
+          b_->client_ack(id);
+        }
+        return false;
+      },
+      30'000);
+  EXPECT_GE(static_cast<std::int64_t>(pushed.size()), dropped_at_first);
+  b_->close();
+  world_->run_ms(100);
+  b_ = world_->member_client(bob_, "b3", kDaemon);
+  world_->run_ms(2'000);
+  EXPECT_TRUE(b_->take_pushes().empty()) << "everything was delivered";
+  EXPECT_EQ(world_->broker().find("broker")->metric_values["broker_queue_depth{}"], 0);
 }
 
 TEST_F(LimitsTest, SocketWithoutAHelloHoldsItsPlaceUntilItIsGone) {
