@@ -21,7 +21,7 @@ ALLOWED = {
     "sdk/tools": ["sdk/tools/"],
     "sdk/simhost": ["sdk/", "host/config/", "host/loader/", "host/net/router.hpp", "host/services/process_text.hpp",
                     "host/services/processes.hpp"],
-    "sdk/checker": ["sdk/checker/", "sdk/simhost/", "host/config/", "host/loader/"],
+    "sdk/checker": ["sdk/checker/", "sdk/simhost/", "host/config/", "host/loader/", "host/services/host.hpp"],
     "sdk/examples": [],
     "sdk/examples/simhost": ["sdk/simhost/"],
     "protocol": [],

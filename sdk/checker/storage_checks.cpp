@@ -8,6 +8,7 @@
 
 #include "sdk/checker/bench.hpp"
 #include "sdk/checker/drivers.hpp"
+#include "sdk/checker/durability_checks.hpp"
 
 namespace cm::checker {
 namespace {
@@ -337,6 +338,8 @@ constexpr Check kChecks[] = {
     {"storage.stops_a_query", 12, "A query ends when its reader has seen enough.", stops_a_query, CM_STORAGE_ID},
     {"storage.survives_power_cuts", 12, "What was reported done is there after a power cut.", survives_power_cuts,
      CM_STORAGE_ID, 40'000},
+    {"storage.is_durable_when_done", 12, "`done` comes when the commit is on the disk, and not before.",
+     is_durable_when_done, CM_STORAGE_ID, 60'000},
     {"storage.survives_full_disk", 12, "A full disk is reported, and no final state.", survives_full_disk,
      CM_STORAGE_ID, 30'000},
 };

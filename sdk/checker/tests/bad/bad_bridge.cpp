@@ -4,13 +4,11 @@
 #define CM_DEFINE_PLUGIN(Instance) static_assert(true, "made below")
 #include "sdk/examples/bridge/room_bridge.cpp"
 
+extern "C" const char cm_badness[];  // what this one does wrong; linked to it
+
 namespace {
 
-#ifdef BAD
-constexpr std::string_view kBad = BAD;
-#else
-constexpr std::string_view kBad = "";
-#endif
+const std::string_view kBad = cm_badness;
 
 class BadBridge final : public cm::PluginInstance {
  public:

@@ -1,21 +1,39 @@
-// The SQLite store behind a table that does one thing wrong: everything goes through, but for what a BAD_... macro
-// spoils.
+// The SQLite store behind a table that does one thing wrong: everything goes through, but for what
+// `cm_badness` spoils.
 #include <claudemesh/ext/storage.h>
+#include <sqlite3.h>
 #include <claudemesh/cpp/plugin.hpp>
 
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "plugins/storage_sqlite/src/storage_plugin.hpp"
 
+extern "C" const char cm_badness[];  // what this one does wrong; linked to it
+
 namespace {
 
-#ifdef BAD
-constexpr std::string_view kBad = BAD;
-#else
-constexpr std::string_view kBad = "";
-#endif
+const std::string_view kBad = cm_badness;
+
+// From here on SQLite believes that each file is synced as soon as it asks for it.
+void forget_syncs() {
+  static sqlite3_vfs lazy = *sqlite3_vfs_find("unix");
+  lazy.zName = "lazy";
+  lazy.xOpen = [](sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
+    static std::map<const sqlite3_io_methods*, sqlite3_io_methods> without_sync;
+    const sqlite3_vfs* real = sqlite3_vfs_find("unix");
+    const int code = real->xOpen(vfs, name, file, flags, out_flags);
+    if (code == SQLITE_OK) {
+      sqlite3_io_methods& methods = without_sync.try_emplace(file->pMethods, *file->pMethods).first->second;
+      methods.xSync = [](sqlite3_file*, int) { return SQLITE_OK; };
+      file->pMethods = &methods;
+    }
+    return code;
+  };
+  sqlite3_vfs_register(&lazy, 1);
+}
 
 class BadStore;
 
@@ -30,12 +48,22 @@ struct Passing {
   cm_status status = CM_OK;
 };
 
-const cm_storage_sql_v1* real_sql = nullptr;  // of the work that runs now; the simulated host has one thread
+// An answer on its way to the caller.
+struct Answer {
+  cm_storage_done done;
+  void* user;
+  cm_status status;
+};
+
+thread_local const cm_storage_sql_v1* real_sql = nullptr;  // of the work that runs now
 
 class BadStore final : public cm::PluginInstance {
  public:
   explicit BadStore(const cm_host* host) : PluginInstance(host), inner_(host) {}
   cm::Status configure() override {
+    if (kBad == "never_syncs") {
+      forget_syncs();
+    }
     cm::Status configured = inner_.configure();
     real_ = static_cast<const cm_storage_v1*>(inner_.extension(CM_STORAGE_ID));
     return configured;
@@ -105,6 +133,22 @@ class BadStore final : public cm::PluginInstance {
     real_sql = sql;
     const cm_storage_sql_v1 spoilt = {sizeof(spoilt), 0, &execute, &query, sql->last_error};
     passing->status = passing->work(passing->user, transaction, &spoilt);
+    if (kBad == "done_before_commit") {
+      // Posted from inside the work, so that it may arrive before the commit that follows.
+      auto answer = std::make_unique<Answer>(Answer{passing->done, passing->user, passing->status});
+      const cm::HostApi& host = passing->store->host();
+      const cm_status posted = host.loop_table()->post(
+          host.self(), passing->caller,
+          [](void* context) noexcept {
+            const std::unique_ptr<Answer> owned(static_cast<Answer*>(context));
+            owned->done(owned->user, owned->status, {nullptr, 0});
+          },
+          [](void* context) noexcept { delete static_cast<Answer*>(context); }, answer.get());
+      if (posted == CM_OK) {
+        passing->answered = true;
+        answer.release();
+      }
+    }
     if (kBad == "done_in_job") {
       passing->answered = true;
       passing->done(passing->user, passing->status, {nullptr, 0});

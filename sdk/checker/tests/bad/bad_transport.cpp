@@ -8,13 +8,11 @@
 
 #include "plugins/broker_link/src/broker_link.hpp"
 
+extern "C" const char cm_badness[];  // what this one does wrong; linked to it
+
 namespace {
 
-#ifdef BAD
-constexpr std::string_view kBad = BAD;
-#else
-constexpr std::string_view kBad = "";
-#endif
+const std::string_view kBad = cm_badness;
 
 class BadLink final : public cm::PluginInstance {
  public:

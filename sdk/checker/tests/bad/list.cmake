@@ -106,16 +106,12 @@ bad(finishes_twice BAD_FINISHES_TWICE)
 bad(reads_beyond BAD_READS_BEYOND)
 
 # Of stores and links the product's own are wrapped.
-foreach(badness good done_in_job migrate done_at_once keeps_failed readers_write done_twice silent_at_stop cuts_text
-    statement never_stops hides_full_disk)
-  bad_cpp(store_${badness} bad_storage.cpp storage_sqlite_core ${PROJECT_SOURCE_DIR}/plugins/storage_sqlite "BAD=\"${badness}\"")
-endforeach()
-foreach(badness good no_name does_not_open does_not_close writes_out swaps takes_all knows_every_link stays_open loses_one
-    sent_twice)
-  bad_cpp(link_${badness} bad_transport.cpp broker_link_core ${PROJECT_SOURCE_DIR}/plugins/broker_link "BAD=\"${badness}\"")
-endforeach()
+bad_family(store bad_storage.cpp storage_sqlite_core ${PROJECT_SOURCE_DIR}/plugins/storage_sqlite
+  good done_in_job done_before_commit never_syncs migrate done_at_once keeps_failed readers_write done_twice silent_at_stop cuts_text
+  statement never_stops hides_full_disk)
+bad_family(link bad_transport.cpp broker_link_core ${PROJECT_SOURCE_DIR}/plugins/broker_link
+  good no_name does_not_open does_not_close writes_out swaps takes_all knows_every_link stays_open loses_one sent_twice)
 # Of bridges the example is wrapped.
-foreach(badness good odd_mark counts_nothing lists_nothing maps_anything carries_unmapped carries_echoes carries_twice
-    carries_loops carries_both_ways loses_text leaves_no_mark)
-  bad_cpp(bridge_${badness} bad_bridge.cpp claudemesh_sdk ${PROJECT_SOURCE_DIR}/sdk/examples/bridge "BAD=\"${badness}\"")
-endforeach()
+bad_family(bridge bad_bridge.cpp claudemesh_sdk ${PROJECT_SOURCE_DIR}/sdk/examples/bridge
+  good odd_mark counts_nothing lists_nothing maps_anything carries_unmapped carries_echoes carries_twice carries_loops
+  carries_both_ways loses_text leaves_no_mark)
