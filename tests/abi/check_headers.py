@@ -19,6 +19,12 @@ CALLBACK_TYPE = re.compile(r"typedef\s+[\w\s*]+?\(\*(cm_\w+)\)\s*\(", re.S)
 # Widths that differ between compilers or platforms, and what C++ or C alone knows.
 BANNED_TYPES = re.compile(r"\b(long|short|int|unsigned|signed|size_t|ssize_t|wchar_t|enum|union|va_list|float|time_t)\b")
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
+# A function that waits would hold up a loop; what takes time ends with a callback.
+WAITING = re.compile(r"(^|_)(wait|join|sleep|block|sync|flush_and_wait)(_|$)")
+# Memory that may be answered: views, numbers, and what nobody can change or free.
+CHANGEABLE_RESULT = re.compile(r"(?:typedef )?(?!const )\w[\w ]*\*\s*\(\*")
+# Takes part on either side: a post, a timer, a job.
+GENERAL_CALLBACK = "cm_callback"
 # Objects that are passed by pointer because they belong to the side that is called back.
 OPAQUE = {"cm_instance", "cm_storage_transaction"}
 
@@ -103,10 +109,31 @@ class Header:
                 self.find(start + later.start(), f"{name} shows a later member to everybody, expected '{guard.strip()}' [04]")
 
     def check_function(self, owner, name, declaration, begin, end):
-        comment = self.comment_of(begin, end)
-        if not TAGS.search(comment):
-            self.find(begin, f"{owner}.{name} has no thread tag, expected [control], [loop], [any] or [worker] [07]")
+        self.check_tag(f"{owner}.{name}", self.comment_of(begin, end), begin)
         self.check_arguments(f"{owner}.{name}", declaration, begin)
+        self.check_ownership(f"{owner}.{name}", declaration, begin)
+        if WAITING.search(name):
+            self.find(begin, f"{owner}.{name} sounds like waiting: nothing blocks a loop, end with a callback [09]")
+
+    def check_tag(self, title, comment, begin):
+        tags = sorted(set(TAGS.findall(comment)))
+        if not tags:
+            self.find(begin, f"{title} has no thread tag, expected [control], [loop], [any] or [worker] [07]")
+        elif len(tags) > 1 and title != GENERAL_CALLBACK:
+            self.find(begin, f"{title} has {len(tags)} thread tags ({', '.join(tags)}), expected one [07]")
+
+    def check_ownership(self, title, declaration, begin):
+        """Whose memory it is: arguments belong to who calls, answers to who is called; a callback is the other way round."""
+        arguments = declaration[declaration.find("(", declaration.find("(*") + 2):]
+        called_back = re.match(r"\(\s*void\* user\b", arguments) is not None
+        given, expected = ("pview", "hview") if called_back else ("hview", "pview")
+        if re.search(rf"\bcm_(text|bytes)_{given} \w+", arguments):
+            self.find(begin, f"{title} is given a cm_*_{given}, expected cm_*_{expected}: the memory is the caller's [11]")
+        answered = "hview" if called_back else "pview"
+        if re.search(rf"\bcm_(text|bytes)_{answered}\s*\*", arguments) or re.match(rf"\s*cm_(text|bytes)_pview\b", declaration):
+            self.find(begin, f"{title} answers a view of the caller's memory, expected cm_*_hview [11]")
+        if CHANGEABLE_RESULT.match(declaration.strip()):
+            self.find(begin, f"{title} answers memory that can be changed or freed: the side that allocated frees [11]")
 
     def check_arguments(self, title, declaration, begin):
         arguments = declaration[declaration.find("(", declaration.find("(*") + 2):]
@@ -123,10 +150,10 @@ class Header:
         for match in CALLBACK_TYPE.finditer(self.code):
             end = self.code.find(";", match.start()) + 1
             name = match.group(1)
-            if not TAGS.search(self.comment_of(match.start(), end)):
-                self.find(match.start(), f"{name} has no thread tag, expected [control], [loop], [any] or [worker] [07]")
+            self.check_tag(name, self.comment_of(match.start(), end), match.start())
             declaration = self.code[match.start():end]
             self.check_arguments(name, declaration, match.start())
+            self.check_ownership(name, declaration, match.start())
             arguments = declaration[declaration.find("(", declaration.find("(*") + 2):]
             if not re.match(r"\(void\* user\b", arguments):
                 self.find(match.start(), f"{name} does not begin with 'void* user' [16]")
@@ -200,6 +227,21 @@ def self_test():
         ("const cm_b* options", "cm_b* options", "changeable cm_b"),
         ("cm_text_pview text", "const char* text", "bare string"),
         ("cm_handle self) CM_NOEXCEPT", "cm_handle self)", "not CM_NOEXCEPT"),
+        ("const cm_b* options", "const char* table_id", ""),
+        ("/* [any] */", "/* [any] or [loop] */", "2 thread tags (any, loop)"),
+        ("/* Does it. [loop] */", "/* Does it. [main] */", "cm_a_v1.run has no thread tag"),
+        ("cm_text_pview text", "cm_text_hview text", "is given a cm_*_hview"),
+        ("void* user, cm_status", "void* user, cm_bytes_pview bytes, cm_status", "cm_a_done is given a cm_*_pview"),
+        ("void* user, cm_status", "void* user, cm_bytes_hview bytes, cm_status", ""),
+        ("cm_handle* out_run", "cm_text_pview* out_text", "answers a view of the caller's memory"),
+        ("cm_handle* out_run", "cm_text_hview* out_text", ""),
+        ("void (*end)", "cm_text_pview (*end)", "answers a view of the caller's memory"),
+        ("void (*end)", "cm_text_hview (*end)", ""),
+        ("void (*end)", "void* (*end)", "can be changed or freed"),
+        ("void (*end)", "uint8_t* (*end)", "can be changed or freed"),
+        ("void (*end)", "const void* (*end)", ""),
+        ("(*run)", "(*wait_for_run)", "sounds like waiting"),
+        ("(*end)", "(*join)", "sounds like waiting"),
         ("void* user, cm_status", "cm_status status, void* user, cm_status", "void* user"),
         ("/* [any] */", "/* [any] Since ABI 1.1. */", "shows a later member"),
         ("  void (*end)(cm_handle self) CM_NOEXCEPT; /* [any] */",
