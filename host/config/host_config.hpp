@@ -65,6 +65,15 @@ struct OpsSettings {
   ValidatedOptions options;
 };
 
+// A file or folder that a plugin in a process of its own may open, and for a folder all beneath it.
+struct FileGrant {
+  std::filesystem::path path;  // absolute
+  bool write = false;          // also to write, make, move and remove; otherwise to read
+  std::string key;             // that grants it: "isolation_write", or an option of the plugin; empty: the host itself
+
+  friend bool operator==(const FileGrant&, const FileGrant&) = default;
+};
+
 // The keys isolation and isolation_* of [plugins.NAME].
 struct IsolationSettings {
   bool process = false;  // in a runner child of its own
@@ -77,6 +86,7 @@ struct IsolationSettings {
   std::uint32_t failures_max = 5;
   std::uint64_t failure_window_ms = 600'000;
   std::uint64_t restart_delay_ms = 200;
+  std::vector<FileGrant> files;  // of isolation_read, isolation_write and the plugin's own options that name paths
 
   friend bool operator==(const IsolationSettings&, const IsolationSettings&) = default;
 };

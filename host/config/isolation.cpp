@@ -29,6 +29,23 @@ std::uint64_t number(const ValidatedOptions& own, std::string_view option) {
   return value ? static_cast<std::uint64_t>(*value) : 0;
 }
 
+// What an option of type path, or a list of them, names.
+void add_grants(const ValidatedOptions& options, const std::string& option, bool write,
+                std::vector<FileGrant>& grants) {
+  const OptionValue* value = options.find(option);
+  if (value == nullptr) {
+    return;
+  }
+  const auto* text = std::get_if<std::string>(&value->data);
+  const std::vector<std::string> paths =
+      text != nullptr ? std::vector<std::string>{*text} : std::get<std::vector<std::string>>(value->data);
+  for (const std::string& path : paths) {
+    if (!path.empty()) {
+      grants.push_back({path, write, option});
+    }
+  }
+}
+
 bool is_set(const ValidatedOptions& options, const OptionSpec& spec) {
   const OptionValue* value = options.find(spec.name);
   if (value == nullptr) {
@@ -47,7 +64,7 @@ std::span<const std::string_view> extensions_into_process() noexcept {
   return kInto;
 }
 
-IsolationSettings read_isolation(const ValidatedOptions& own) {
+IsolationSettings read_isolation(const ValidatedOptions& own, const ValidatedOptions& of_plugin) {
   IsolationSettings settings;
   const auto tier = own.get_text("isolation");
   settings.process = tier.ok() && *tier == "process";
@@ -61,6 +78,18 @@ IsolationSettings read_isolation(const ValidatedOptions& own) {
   settings.failures_max = static_cast<std::uint32_t>(number(own, "isolation_failures_max"));
   settings.failure_window_ms = number(own, "isolation_failure_window");
   settings.restart_delay_ms = number(own, "isolation_restart_delay");
+  if (settings.process) {
+    add_grants(own, "isolation_read", false, settings.files);
+    add_grants(own, "isolation_write", true, settings.files);
+    for (const OptionSpec& spec : of_plugin.specs()) {
+      const bool names_paths =
+          spec.type == OptionType::kPath || (spec.type == OptionType::kList && spec.list_of == OptionType::kPath);
+      const OptionValue* value = names_paths ? of_plugin.find(spec.name) : nullptr;
+      if (value != nullptr && !value->is_default) {
+        add_grants(of_plugin, spec.name, true, settings.files);
+      }
+    }
+  }
   return settings;
 }
 

@@ -13,8 +13,12 @@ namespace cm::config {
 std::span<const std::string_view> extensions_out_of_process() noexcept;
 std::span<const std::string_view> extensions_into_process() noexcept;
 
-// The values of the keys `isolation` and `isolation_*`, which have been checked.
-IsolationSettings read_isolation(const ValidatedOptions& own);
+inline constexpr std::int64_t kIsolationPathsMax = 64;  // in each of isolation_read and isolation_write
+
+// The values of the keys `isolation` and `isolation_*`, which have been checked. Files are granted by these keys, and
+// by the plugin's own options of type path (or lists of them) that the configuration gives: a path that stands in its
+// table is meant for it. A default is not, because the plugin's author wrote it.
+IsolationSettings read_isolation(const ValidatedOptions& own, const ValidatedOptions& of_plugin);
 
 // Complains when an isolated plugin provides, or is told to use, an extension that cannot cross the boundary, or may
 // start programs (cm.process/1). After the plugin's own options and permissions were read.

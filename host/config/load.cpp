@@ -217,12 +217,12 @@ class Loader {
     }
     read_permissions(instance, own);
     read_loop(instance, own);
-    instance.isolation = read_isolation(own);
     check.ignore_unknown = false;
     check.other_keys = instance_keys();
     check.default_folder = data_dir_;
     check.help = "see: claudemesh plugin describe " + instance.manifest->name;
     instance.options = check_table(check, instance.manifest->options, environment_, problems_);
+    instance.isolation = read_isolation(own, instance.options);
     check_isolation(instance, own, problems_);
     config_.instances.push_back(std::move(instance));
     return TableState::kFine;

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "host/config/host_config.hpp"
+#include "host/config/isolation.hpp"
 
 namespace cm::config {
 namespace {
@@ -169,6 +170,17 @@ void add_isolation(std::vector<OptionSpec>& options) {
                                 "true: it may make sockets of its own, besides those that the host has for it.");
   network.default_value = false;
   options.push_back(std::move(network));
+  for (const auto& [name, doc] :
+       {std::pair{"isolation_read", "Files and folders that it may read, besides the system's libraries."},
+        std::pair{
+            "isolation_write",
+            "Files and folders that it may read and write. Paths that stand in its own options count as such."}}) {
+    OptionSpec paths = host_key(name, OptionType::kList, doc);
+    paths.list_of = OptionType::kPath;
+    paths.default_value = Words{};
+    paths.max_int = kIsolationPathsMax;
+    options.push_back(std::move(paths));
+  }
   options.push_back(bounded_key("isolation_hang_timeout", OptionType::kDuration, text("5s"), 100, 3'600'000,
                                 "A process that gives no sign of life for so long is ended."));
   options.push_back(bounded_key("isolation_failures_max", OptionType::kInt, std::int64_t{5}, 1, 1'000,

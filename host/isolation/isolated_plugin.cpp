@@ -69,6 +69,7 @@ IsolationStatus IsolatedPlugin::status() const {
   status.quarantines = read(counters_.quarantines);
   status.throttled = read(counters_.throttled);
   status.log_lines_dropped = read(counters_.log_lines_dropped);
+  status.files_confined = landlock_version_ != kLandlockNone;
   const std::lock_guard lock(mutex_);
   status.phase = shown_phase_;
   status.pid = shown_pid_;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "host/config/host_config.hpp"
+#include "host/isolation/confinement.hpp"
 #include "host/isolation/extensions/bridge_proxy.hpp"
 #include "host/isolation/extensions/hook_proxy.hpp"
 #include "host/isolation/extensions/transport_proxy.hpp"
@@ -54,6 +55,7 @@ struct IsolationStatus {
   std::uint64_t quarantines = 0;
   std::uint64_t throttled = 0;
   std::uint64_t log_lines_dropped = 0;
+  bool files_confined = false;  // false: this kernel has no Landlock, and the process may open what its user may
 
   bool healthy() const noexcept { return phase != Phase::kDown && phase != Phase::kQuarantined; }
 };
@@ -127,6 +129,7 @@ class IsolatedPlugin {
   Status make_child();
   void request_spawn(int socket_fd);
   void send_create();
+  void tell_confinement();
   void on_spawned(std::uint64_t generation, Result<pid_t> pid);
   void on_exited(std::uint64_t generation, ExitStatus exit);
   void on_frame(Frame& frame);
@@ -148,6 +151,7 @@ class IsolatedPlugin {
   const std::unique_ptr<HostSide> host_side_;
   const std::shared_ptr<Anchor> anchor_ = std::make_shared<Anchor>();
   const cm_host* host_ = nullptr;
+  const int landlock_version_ = landlock_version();
 
   // [loop]
   Phase phase_ = Phase::kIdle;

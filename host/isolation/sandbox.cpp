@@ -1,5 +1,6 @@
 #include "host/isolation/sandbox.hpp"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -13,6 +14,8 @@
 #include <cstring>
 #include <memory>
 #include <string>
+
+#include "host/isolation/confinement.hpp"
 
 namespace cm::isolation {
 
@@ -45,9 +48,6 @@ constexpr const char* kAllowed[] = {
     "pwritev",
     "preadv2",
     "pwritev2",
-    "open",
-    "openat",
-    "openat2",
     "close",
     "close_range",
     "creat",
@@ -66,7 +66,6 @@ constexpr const char* kAllowed[] = {
     "fdatasync",
     "sync_file_range",
     "ftruncate",
-    "truncate",
     "fallocate",
     "fadvise64",
     "rename",
@@ -90,10 +89,7 @@ constexpr const char* kAllowed[] = {
     "fchdir",
     "umask",
     "flock",
-    "chmod",
     "fchmod",
-    "fchmodat",
-    "utimensat",
     "fcntl",
     "dup",
     "dup2",
@@ -180,6 +176,12 @@ constexpr const char* kNetwork[] = {
     "getsockopt", "setsockopt", "getsockname", "getpeername", "sendmmsg", "recvmmsg",
 };
 
+// Calls that change a file by its name and are none of Landlock's business, in any version; by a descriptor they are
+// allowed, because that was opened under its rules.
+constexpr const char* kAttributesByName[] = {"chmod", "fchmodat", "utimensat"};
+// Calls that can cut a file off, which is Landlock's business from kLandlockTruncate on.
+constexpr const char* kTruncating[] = {"open", "openat", "openat2", "truncate"};
+
 Error sandbox_error(const char* what, int error) {
   return make_error(ErrorCode::kIo, std::string("the sandbox of the runner: ") + what + ": " + std::strerror(error));
 }
@@ -194,12 +196,45 @@ int allow_if(scmp_filter_ctx filter, int number, const scmp_arg_cmp& condition) 
   return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &condition);
 }
 
-int add_rules(scmp_filter_ctx filter, bool network) {
+// An opening of a file for reading that cuts it off would need no right to write: Linux has it, and nobody needs it.
+int allow_opening(scmp_filter_ctx filter, int number, unsigned int flags_argument) {
+  constexpr scmp_datum_t kTruncates = O_TRUNC;
+  constexpr scmp_datum_t kAccess = O_ACCMODE;
+  int error = allow_if(filter, number, {flags_argument, SCMP_CMP_MASKED_EQ, kTruncates, 0});
+  for (const scmp_datum_t writing : {scmp_datum_t{O_WRONLY}, scmp_datum_t{O_RDWR}}) {
+    error = error != 0 ? error : allow_if(filter, number, {flags_argument, SCMP_CMP_MASKED_EQ, kAccess, writing});
+  }
+  return error;
+}
+
+// What Landlock of this version leaves open; the file system is reached by these calls only.
+int add_file_rules(scmp_filter_ctx filter, int landlock_version) {
   int error = 0;
+  if (landlock_version == kLandlockNone) {
+    for (const char* name : kAttributesByName) {
+      error = error != 0 ? error : allow(filter, name);
+    }
+  } else {
+    error = allow_if(filter, SCMP_SYS(utimensat), {1, SCMP_CMP_EQ, 0, 0});  // no name: of the descriptor
+  }
+  if (landlock_version == kLandlockNone || landlock_version >= kLandlockTruncate) {
+    for (const char* name : kTruncating) {
+      error = error != 0 ? error : allow(filter, name);
+    }
+    return error;
+  }
+  error = error != 0 ? error : allow_opening(filter, SCMP_SYS(open), 1);
+  error = error != 0 ? error : allow_opening(filter, SCMP_SYS(openat), 2);
+  // openat2 hides its flags in memory; libraries fall back to openat.
+  return error != 0 ? error : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(openat2), 0);
+}
+
+int add_rules(scmp_filter_ctx filter, const SandboxLimits& limits) {
+  int error = add_file_rules(filter, limits.landlock_version);
   for (const char* name : kAllowed) {
     error = error != 0 ? error : allow(filter, name);
   }
-  if (network) {
+  if (limits.network) {
     for (const char* name : kNetwork) {
       error = error != 0 ? error : allow(filter, name);
     }
@@ -216,13 +251,13 @@ int add_rules(scmp_filter_ctx filter, bool network) {
   return error;
 }
 
-Status filter_system_calls(bool network) {
+Status filter_system_calls(const SandboxLimits& limits) {
   const std::unique_ptr<void, void (*)(void*)> filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)),
                                                       [](void* context) { seccomp_release(context); });
   if (filter == nullptr) {
     return sandbox_error("seccomp_init", ENOMEM);
   }
-  int error = add_rules(filter.get(), network);
+  int error = add_rules(filter.get(), limits);
   error = error != 0 ? error : seccomp_load(filter.get());
   return error == 0 ? Status() : sandbox_error("seccomp", -error);
 }
@@ -268,7 +303,12 @@ Status enter_sandbox(const SandboxLimits& limits) {
   if (Status limited = limit_resources(limits); !limited) {
     return limited;
   }
-  return filter_system_calls(limits.network);
+  if (limits.landlock_version != kLandlockNone) {
+    if (Status confined = confine_files(limits.landlock_version, limits.files); !confined) {
+      return confined;
+    }
+  }
+  return filter_system_calls(limits);
 }
 
 }  // namespace cm::isolation

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "host/isolation/child.hpp"
 #include "host/isolation/isolated_plugin.hpp"
@@ -109,7 +110,29 @@ void IsolatedPlugin::request_spawn(int socket_fd) {
   child_->process = Spawner::instance().spawn(std::move(request));
 }
 
+// Once for each instance, with its first child: what a later one may open is the same.
+void IsolatedPlugin::tell_confinement() {
+  const std::vector<config::FileGrant>& files = options_.settings.files;
+  if (landlock_version_ == kLandlockNone) {
+    host_side_->log(CM_LOG_WARN,
+                    "its process may open every file that the user of the host may: this kernel offers no Landlock; "
+                    "expected Linux 5.13 or later with \"landlock\" in /sys/kernel/security/lsm");
+    return;
+  }
+  for (const config::FileGrant& grant : files) {
+    if (std::error_code ignored; !std::filesystem::exists(grant.path, ignored)) {
+      host_side_->log(CM_LOG_WARN,
+                      grant.key + ": found no " + grant.path.string() +
+                          ", so its process may not make it; expected an existing file or folder; make it, "
+                          "or list its folder in isolation_write, and restart");
+    }
+  }
+}
+
 void IsolatedPlugin::spawn() {
+  if (generation_ == 0) {
+    tell_confinement();
+  }
   if (Status made = make_child(); !made) {
     set_phase(Phase::kConfiguring);
     fail_steps(made.error().message);
@@ -123,6 +146,8 @@ void IsolatedPlugin::spawn() {
 void IsolatedPlugin::send_create() {
   const config::Manifest& manifest = *options_.manifest;
   const config::IsolationSettings& settings = options_.settings;
+  std::vector<config::FileGrant> files = base_grants(manifest.file, settings.network);
+  files.insert(files.end(), settings.files.begin(), settings.files.end());
   child_->session.send(Method::kCreate, 0, [&](FrameWriter& writer) {
     writer.text(options_.name);
     writer.u64(host_->self);
@@ -135,6 +160,12 @@ void IsolatedPlugin::send_create() {
     writer.u64(settings.file_bytes_max);
     writer.u32(settings.descriptors_max);
     writer.boolean(settings.network);
+    writer.u32(static_cast<std::uint32_t>(landlock_version_));
+    writer.u32(static_cast<std::uint32_t>(files.size()));
+    for (const config::FileGrant& grant : files) {
+      writer.bytes(grant.path.string());
+      writer.boolean(grant.write);
+    }
     for (const auto& ids : {options_.tables, manifest.provides}) {
       writer.u32(static_cast<std::uint32_t>(ids.size()));
       for (const std::string& id : ids) {

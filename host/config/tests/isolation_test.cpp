@@ -28,10 +28,37 @@ isolation_hang_timeout = "2s"
 isolation_failures_max = 3
 isolation_failure_window = "1m"
 isolation_restart_delay = "50ms"
+isolation_read = ["/srv/words", "near"]
+isolation_write = ["~/notes"]
 )");
   ASSERT_TRUE(report.config) << all_text(report);
-  const IsolationSettings expected{true, 64u << 20, 1u << 20, 32, 20, true, 2'000, 3, 60'000, 50};
+  const IsolationSettings expected{true,
+                                   64u << 20,
+                                   1u << 20,
+                                   32,
+                                   20,
+                                   true,
+                                   2'000,
+                                   3,
+                                   60'000,
+                                   50,
+                                   {{"/srv/words", false, "isolation_read"},
+                                    {"/etc/cm/near", false, "isolation_read"},
+                                    {"/home/someone/notes", true, "isolation_write"}}};
   EXPECT_EQ(report.config->instances[0].isolation, expected);
+}
+
+TEST(ConfigIsolation, PathsInThePluginsTableAreGrantedItsDefaultsAreNot) {
+  // Its option file_name has a default, which is the author's choice, not the operator's.
+  const LoadReport by_default = load_text("[plugins.every]\nisolation = \"process\"\n");
+  ASSERT_TRUE(by_default.config) << all_text(by_default);
+  EXPECT_TRUE(by_default.config->instances[0].isolation.files.empty());
+  const LoadReport given = load_text("[plugins.every]\nisolation = \"process\"\nfile_name = \"/srv/x\"\n");
+  ASSERT_TRUE(given.config) << all_text(given);
+  EXPECT_THAT(given.config->instances[0].isolation.files, ElementsAre(FileGrant{"/srv/x", true, "file_name"}));
+  // In the host nothing is confined.
+  const LoadReport in_host = load_text("[plugins.every]\nfile_name = \"/srv/x\"\n");
+  EXPECT_TRUE(in_host.config->instances[0].isolation.files.empty());
 }
 
 TEST(ConfigIsolation, RefusesWhatCannotCross) {

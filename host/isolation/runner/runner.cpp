@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kNotStartedByHost = 2;
 constexpr int kBadSetup = 3;
+constexpr std::uint32_t kFileGrantBytesMin = 5;
 
 // What `kCreate` says.
 struct Setup {
@@ -50,6 +51,12 @@ bool read_setup(const Frame& frame, Setup& setup) {
   setup.limits.file_bytes = reader.u64();
   setup.limits.descriptors = reader.u32();
   setup.limits.network = reader.boolean();
+  setup.limits.landlock_version = static_cast<int>(reader.u32());
+  const std::uint32_t files = reader.count(kFileGrantBytesMin);
+  for (std::uint32_t i = 0; i < files; ++i) {
+    const std::string_view path = reader.bytes();
+    setup.limits.files.push_back({path, reader.boolean(), {}});
+  }
   const std::uint32_t tables = reader.count(4);
   for (std::uint32_t i = 0; i < tables; ++i) {
     setup.tables.emplace(reader.text());
