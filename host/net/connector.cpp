@@ -51,6 +51,9 @@ std::string basic_authorization(const std::string& user_info) {
 std::shared_ptr<Connector> Connector::start(Loop& loop, ConnectorOptions options, Done done) {
   auto connector = std::make_shared<Connector>(loop, std::move(options), std::move(done));
   connector->self_ = connector;
+  if (connector->options_.url.tls() && connector->options_.tls == nullptr) {
+    DefaultTrust::get().prepare();  // meanwhile name and address are found
+  }
   loop.core().add_resident(connector.get());
   connector->timer_ = loop.start_timer_after_ms(connector->options_.timeout_ms, [raw = connector.get()] {
     raw->timer_ = TimerId::kNone;
@@ -92,6 +95,7 @@ void Connector::cancel() {
   loop_.cancel_timer(timer_);
   loop_.cancel_timer(attempt_timer_);
   watch_.stop();
+  trust_watch_.stop();
   resolving_.reset();
   socket_.reset();
   done_ = nullptr;
@@ -209,6 +213,10 @@ void Connector::on_fd_ready(bool, bool) {
     case Phase::kProxy:
       on_proxy_ready();
       return;
+    case Phase::kTrust:
+      trust_watch_.stop();
+      begin_tls();
+      return;
     case Phase::kTls:
       on_tls_ready();
       return;
@@ -291,16 +299,36 @@ void Connector::on_proxy_ready() {
   }
 }
 
-void Connector::begin_tls() {
-  phase_ = Phase::kTls;
-  if (options_.tls == nullptr) {
-    auto context = TlsSession::default_client_context();
-    if (!context) {
-      finish(context.error());
-      return;
-    }
-    options_.tls = std::move(*context);
+// False: not yet (begin_tls is called again), or the connect has failed.
+bool Connector::have_trust() {
+  if (options_.tls != nullptr) {
+    return true;
   }
+  trust_ready_ = std::make_shared<ReadySignal>();
+  auto context = DefaultTrust::get().ask(trust_ready_);
+  if (!context) {
+    phase_ = Phase::kTrust;
+    watch_.want(false, false);
+    if (const Status watched = trust_watch_.start(loop_, trust_ready_->fd(), *this); !watched) {
+      finish(watched.error());
+      return false;
+    }
+    trust_watch_.want(true, false);
+    return false;
+  }
+  if (!context->ok()) {
+    finish(context->error());
+    return false;
+  }
+  options_.tls = std::move(**context);
+  return true;
+}
+
+void Connector::begin_tls() {
+  if (!have_trust()) {
+    return;
+  }
+  phase_ = Phase::kTls;
   auto session = TlsSession::client(*options_.tls, socket_->fd(), options_.url.host);
   if (!session) {
     finish(session.error());

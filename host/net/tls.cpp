@@ -212,20 +212,6 @@ Result<std::unique_ptr<TlsSession>> TlsSession::client(TlsClientContext& context
   return std::unique_ptr<TlsSession>(std::move(session));
 }
 
-Result<std::shared_ptr<TlsClientContext>> TlsSession::default_client_context() {
-  static std::mutex mutex;
-  static std::shared_ptr<TlsClientContext> made;
-  const std::lock_guard lock(mutex);
-  if (made == nullptr) {
-    auto created = TlsClientContext::create({});
-    if (!created) {
-      return created.error();
-    }
-    made = std::move(*created);
-  }
-  return made;
-}
-
 std::string websocket_accept_key(std::string_view key) {
   const std::string text = std::string(key) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";  // RFC 6455 section 1.3
   unsigned char digest[EVP_MAX_MD_SIZE];

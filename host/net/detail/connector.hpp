@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "host/net/detail/default_trust.hpp"
 #include "host/net/detail/http_parser.hpp"
 #include "host/net/detail/loop_core.hpp"
 #include "host/net/detail/stream_socket.hpp"
@@ -44,7 +45,7 @@ class Connector final : public FdListener, public LoopResident, public std::enab
   void on_fd_ready(bool readable, bool writable) override;
 
  private:
-  enum class Phase : std::uint8_t { kResolving, kConnecting, kProxy, kTls, kDone };
+  enum class Phase : std::uint8_t { kResolving, kConnecting, kProxy, kTrust, kTls, kDone };
 
   void begin();
   void resolve(const std::string& host, std::uint16_t port);
@@ -55,6 +56,7 @@ class Connector final : public FdListener, public LoopResident, public std::enab
   void begin_proxy();
   void on_proxy_ready();
   void begin_tls();
+  bool have_trust();
   void on_tls_ready();
   void succeed();
   void fail(ErrorCode code, const std::string& found, const std::string& next_step);
@@ -71,6 +73,8 @@ class Connector final : public FdListener, public LoopResident, public std::enab
   std::size_t next_address_ = 0;
   std::unique_ptr<StreamSocket> socket_;
   FdWatch watch_;
+  std::shared_ptr<ReadySignal> trust_ready_;  // while the system's CAs are being read
+  FdWatch trust_watch_;
   WriteQueue output_;
   HttpParser parser_{HttpParser::Kind::kResponse, {}};
   TimerId timer_ = TimerId::kNone;

@@ -42,8 +42,6 @@ class TlsSession {
   static Result<std::unique_ptr<TlsSession>> server(TlsServerContext& context, int fd);
   // `host` is checked against the certificate and sent as SNI (unless it is an address).
   static Result<std::unique_ptr<TlsSession>> client(TlsClientContext& context, int fd, const std::string& host);
-  // The context for clients that named none: verified against the system's CAs, made once per process. Any thread.
-  static Result<std::shared_ptr<TlsClientContext>> default_client_context();
 };
 
 // Something that is released when the socket closes, such as a place under a listener's connection limit.

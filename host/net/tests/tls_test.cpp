@@ -1,50 +1,19 @@
 // Goal: TLS on both ends with a certificate made for the test: https, wss, verification, reload, refusal of the wrong.
 #include "host/net/tls.hpp"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
-
 #include <cstdio>
 
-#include "host/net/detail/stream_socket.hpp"
+#include "host/net/detail/default_trust.hpp"
 #include "host/net/http_client.hpp"
+#include "host/net/tests/make_certificate.hpp"
 #include "host/net/tests/net_test_support.hpp"
 #include "host/net/websocket.hpp"
 
 namespace cm::net {
 namespace {
 
+using test::make_certificate;
 using test::run_until;
-
-// Writes a self-signed certificate for `name` and 127.0.0.1 with its key.
-void make_certificate(const std::string& name, const std::string& certificate_file, const std::string& key_file) {
-  EVP_PKEY* key = EVP_EC_gen("P-256");
-  X509* certificate = X509_new();
-  X509_set_version(certificate, 2);
-  ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1);
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-  X509_set_pubkey(certificate, key);
-  X509_NAME* subject = X509_get_subject_name(certificate);
-  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1,
-                             0);
-  X509_set_issuer_name(certificate, subject);
-  const std::string names = "DNS:" + name + ",IP:127.0.0.1";
-  X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, names.c_str());
-  X509_add_ext(certificate, extension, -1);
-  X509_EXTENSION_free(extension);
-  ASSERT_GT(X509_sign(certificate, key, EVP_sha256()), 0);
-  FILE* file = std::fopen(certificate_file.c_str(), "w");
-  PEM_write_X509(file, certificate);
-  std::fclose(file);
-  file = std::fopen(key_file.c_str(), "w");
-  PEM_write_PrivateKey(file, key, nullptr, nullptr, 0, nullptr, nullptr);
-  std::fclose(file);
-  X509_free(certificate);
-  EVP_PKEY_free(key);
-}
 
 class NetTls : public ::testing::Test {
  protected:
@@ -59,7 +28,7 @@ class NetTls : public ::testing::Test {
     ASSERT_TRUE(trust.ok()) << trust.error().message;
     client_tls = *trust;
     // The first use reads the distribution's CA bundle, which may take longer than the server below waits.
-    ASSERT_TRUE(detail::TlsSession::default_client_context().ok());
+    ASSERT_TRUE(detail::DefaultTrust::get().wait().ok());
     HttpServerOptions options;
     options.limits.header_timeout_ms = 300;
     server = std::make_unique<HttpServer>(loop, std::move(options), [this](std::shared_ptr<HttpRequest> request) {
