@@ -354,10 +354,14 @@ void Connector::on_tls_ready() {
       break;
   }
   const std::string text = socket_->error_text();
-  const bool untrusted = text.find("certificate") != std::string::npos;
-  fail(untrusted ? ErrorCode::kDenied : ErrorCode::kIo,
-       "the TLS handshake failed: " + (result.status == IoStatus::kEof ? "the server ended it" : text),
-       untrusted ? "install the server's CA or name it as an extra CA file" : "check that the port speaks TLS");
+  if (text.starts_with("certificate verification failed")) {
+    fail(ErrorCode::kDenied, "the TLS handshake failed: " + text,
+         "install the server's CA or name it as an extra CA file");
+    return;
+  }
+  const bool refused = text.find("certificate") != std::string::npos;  // an alert of the server
+  fail(refused ? ErrorCode::kDenied : ErrorCode::kIo, "the TLS handshake failed: " + text,
+       refused ? "check what certificate the server asks for" : "check that the port speaks TLS");
 }
 
 void Connector::succeed() {

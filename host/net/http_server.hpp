@@ -158,6 +158,8 @@ struct HttpServerOptions {
   HttpLimits limits{};
   std::shared_ptr<NetCounters> counters{};  // null: the server makes its own
   std::string server_name{};                // the Server header; empty: none is sent
+  // A TLS handshake that failed, and why: an alert, an end, a time-out. Counted either way. [loop]
+  UniqueFunction<void(const RemoteAddress& remote, std::string_view reason)> on_tls_failure{};
 };
 
 // A server with any number of listeners on one loop. [loop].

@@ -93,10 +93,17 @@ void HttpServerConnection::on_tls_handshake() {
       watch_.want(true, true);
       return;
     default:
-      core_->counters->tls_handshake_failures.add();
-      close();
+      fail_tls(socket_->error_text());
       return;
   }
+}
+
+void HttpServerConnection::fail_tls(std::string_view reason) {
+  core_->counters->tls_handshake_failures.add();
+  if (core_->options.on_tls_failure) {
+    core_->options.on_tls_failure(remote_, reason);
+  }
+  close();
 }
 
 void HttpServerConnection::on_readable() {
@@ -372,8 +379,7 @@ void HttpServerConnection::on_timeout() {
     return;
   }
   if (phase_ == Phase::kTlsHandshake) {
-    counters.tls_handshake_failures.add();
-    close();
+    fail_tls("the peer did not finish the TLS handshake within " + std::to_string(limits.header_timeout_ms) + " ms");
     return;
   }
   if (phase_ != Phase::kReading) {

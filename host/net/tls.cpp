@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "host/net/detail/digest.hpp"
 #include "host/net/detail/stream_socket.hpp"
@@ -27,26 +28,40 @@ std::string take_openssl_error() {
   return reason != nullptr ? reason : "unknown TLS error";
 }
 
+// What the descriptor said when OpenSSL used it; OpenSSL itself does not keep that.
+struct BioSocket {
+  int fd = -1;
+  int error = 0;       // of the last call that failed for good
+  bool ended = false;  // the peer has sent its FIN
+};
+
 // A socket BIO that sends with MSG_NOSIGNAL: OpenSSL's own uses write(), and a peer that left would raise SIGPIPE.
-int bio_fd(BIO* bio) {
-  return static_cast<int>(reinterpret_cast<std::intptr_t>(BIO_get_data(bio)));
+BioSocket& bio_socket(BIO* bio) {
+  return *static_cast<BioSocket*>(BIO_get_data(bio));
 }
 
 int bio_write(BIO* bio, const char* data, int size) {
   BIO_clear_retry_flags(bio);
-  const ssize_t sent = ::send(bio_fd(bio), data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+  BioSocket& socket = bio_socket(bio);
+  const ssize_t sent = ::send(socket.fd, data, static_cast<std::size_t>(size), MSG_NOSIGNAL);
   if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
     BIO_set_retry_write(bio);
+  } else if (sent < 0) {
+    socket.error = errno;
   }
   return static_cast<int>(sent);
 }
 
 int bio_read(BIO* bio, char* into, int size) {
   BIO_clear_retry_flags(bio);
-  const ssize_t got = ::recv(bio_fd(bio), into, static_cast<std::size_t>(size), 0);
+  BioSocket& socket = bio_socket(bio);
+  const ssize_t got = ::recv(socket.fd, into, static_cast<std::size_t>(size), 0);
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
     BIO_set_retry_read(bio);
+  } else if (got < 0) {
+    socket.error = errno;
   }
+  socket.ended = socket.ended || got == 0;
   return static_cast<int>(got);
 }
 
@@ -70,9 +85,36 @@ bool is_address(const std::string& host) {
   return inet_pton(AF_INET, host.c_str(), &buffer) == 1 || inet_pton(AF_INET6, host.c_str(), &buffer) == 1;
 }
 
+// Why a session broke, for people: the peer's alert (RFC 8446 section 6), what OpenSSL found, or how the connection
+// under it ended. Empties OpenSSL's queue.
+std::string broken_text(SSL* ssl, const BioSocket& socket) {
+  const bool handshaking = SSL_is_init_finished(ssl) == 0;
+  const unsigned long code = ERR_peek_error();
+  const long verified = SSL_get_verify_result(ssl);
+  if (verified != X509_V_OK && handshaking) {
+    ERR_clear_error();
+    return std::string("certificate verification failed: ") + X509_verify_cert_error_string(verified);
+  }
+  if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) >= SSL_AD_REASON_OFFSET) {
+    ERR_clear_error();
+    const int alert = ERR_GET_REASON(code) - SSL_AD_REASON_OFFSET;
+    return std::string("the peer sent the TLS alert '") + SSL_alert_desc_string_long(alert) + "' (" +
+           std::to_string(alert) + ")";
+  }
+  if (code != 0) {
+    return take_openssl_error();
+  }
+  const std::string when = handshaking ? " during the TLS handshake" : " without ending TLS";
+  if (socket.error != 0) {
+    return "the connection broke" + when + ": " + std::generic_category().message(socket.error);
+  }
+  return socket.ended ? "the peer closed the connection" + when : "unknown TLS error";
+}
+
 class OpenSslSession final : public TlsSession {
  public:
-  OpenSslSession(std::shared_ptr<SSL_CTX> context, SSL* ssl) : context_(std::move(context)), ssl_(ssl) {}
+  OpenSslSession(std::shared_ptr<SSL_CTX> context, SSL* ssl, std::unique_ptr<BioSocket> socket)
+      : context_(std::move(context)), socket_(std::move(socket)), ssl_(ssl) {}
   ~OpenSslSession() override { SSL_free(ssl_); }
   OpenSslSession(const OpenSslSession&) = delete;
   OpenSslSession& operator=(const OpenSslSession&) = delete;
@@ -104,26 +146,26 @@ class OpenSslSession final : public TlsSession {
       case SSL_ERROR_WANT_WRITE:
         return {IoStatus::kWantWrite, 0};
       case SSL_ERROR_ZERO_RETURN:
+        if (SSL_is_init_finished(ssl_) == 0) {
+          error_text_ = "the peer closed the connection during the TLS handshake";
+        }
         return {IoStatus::kEof, 0};
       default:
         break;
     }
     broken_ = true;
-    const long verified = SSL_get_verify_result(ssl_);
-    error_text_ = take_openssl_error();
-    if (verified != X509_V_OK && SSL_is_init_finished(ssl_) == 0) {
-      error_text_ = std::string("certificate verification failed: ") + X509_verify_cert_error_string(verified);
-    }
+    error_text_ = broken_text(ssl_, *socket_);
     return {IoStatus::kError, 0};
   }
 
   std::shared_ptr<SSL_CTX> context_;
+  std::unique_ptr<BioSocket> socket_;  // outlives ssl_, whose BIO refers to it
   SSL* ssl_;
   std::string error_text_;
   bool broken_ = false;
 };
 
-SSL* new_ssl(SSL_CTX* context, int fd) {
+SSL* new_ssl(SSL_CTX* context, BioSocket& socket) {
   ERR_clear_error();
   SSL* ssl = SSL_new(context);
   BIO* bio = ssl != nullptr ? BIO_new(bio_method()) : nullptr;
@@ -131,7 +173,7 @@ SSL* new_ssl(SSL_CTX* context, int fd) {
     SSL_free(ssl);
     return nullptr;
   }
-  BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)));
+  BIO_set_data(bio, &socket);
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl, bio, bio);
   return ssl;
@@ -179,21 +221,25 @@ Result<std::shared_ptr<SSL_CTX>> load_server_context(const std::string& certific
 
 Result<std::unique_ptr<TlsSession>> TlsSession::server(TlsServerContext& context, int fd) {
   auto shared = TlsAccess::context(context);
-  SSL* ssl = new_ssl(shared.get(), fd);
+  auto socket = std::make_unique<BioSocket>();
+  socket->fd = fd;
+  SSL* ssl = new_ssl(shared.get(), *socket);
   if (ssl == nullptr) {
     return tls_internal("a session");
   }
   SSL_set_accept_state(ssl);
-  return std::unique_ptr<TlsSession>(std::make_unique<OpenSslSession>(std::move(shared), ssl));
+  return std::unique_ptr<TlsSession>(std::make_unique<OpenSslSession>(std::move(shared), ssl, std::move(socket)));
 }
 
 Result<std::unique_ptr<TlsSession>> TlsSession::client(TlsClientContext& context, int fd, const std::string& host) {
   auto shared = TlsAccess::context(context);
-  SSL* ssl = new_ssl(shared.get(), fd);
+  auto socket = std::make_unique<BioSocket>();
+  socket->fd = fd;
+  SSL* ssl = new_ssl(shared.get(), *socket);
   if (ssl == nullptr) {
     return tls_internal("a session");
   }
-  auto session = std::make_unique<OpenSslSession>(std::move(shared), ssl);
+  auto session = std::make_unique<OpenSslSession>(std::move(shared), ssl, std::move(socket));
   SSL_set_connect_state(ssl);
   const bool address = is_address(host);
   if (!address) {

@@ -83,6 +83,11 @@ Result<cm_handle> HttpListeners::listen(const cm_http_listen_options& options) {
   net::HttpServerOptions server_options;
   server_options.limits = limits_of(options);
   server_options.counters = instance_.services().net_counters;
+  server_options.on_tls_failure = [this](const net::RemoteAddress& remote, std::string_view reason) {
+    const std::string address = remote.text();
+    const LogField fields[] = {{"remote", address}, {"reason", reason}};
+    instance_.log(LogLevel::kDebug, "a TLS handshake failed", fields);
+  };
   listener->server =
       std::make_unique<net::HttpServer>(instance_.loop_thread().loop(), std::move(server_options),
                                         [this, listener_handle = *handle](std::shared_ptr<net::HttpRequest> request) {

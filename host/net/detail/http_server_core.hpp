@@ -153,6 +153,7 @@ class HttpServerConnection final : public FdListener, public std::enable_shared_
 
   void on_readable();
   void on_tls_handshake();
+  void fail_tls(std::string_view reason);
   void on_eof();
   void process(std::span<const std::uint8_t> input);
   void process_pending();
