@@ -84,8 +84,8 @@ Result<cm_handle> HttpListeners::listen(const cm_http_listen_options& options) {
   server_options.limits = limits_of(options);
   server_options.counters = instance_.services().net_counters;
   server_options.on_tls_failure = [this](const net::RemoteAddress& remote, std::string_view reason) {
-    const std::string address = remote.text();
-    const LogField fields[] = {{"remote", address}, {"reason", reason}};
+    const std::string peer = remote.text();
+    const LogField fields[] = {{"remote", peer}, {"reason", reason}};
     instance_.log(LogLevel::kDebug, "a TLS handshake failed", fields);
   };
   listener->server =
