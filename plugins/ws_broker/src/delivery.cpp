@@ -19,8 +19,11 @@ bool may_receive(const Presence& presence, const QueueRow& row) {
     if (!row.key.empty() && presence.session_key != row.key) {
       return false;
     }
-    const bool is_sender = message.sender_presence != 0 ? presence.number == message.sender_presence
-                                                        : presence.routing_key() == message.sender_pubkey;
+    // A session is known by its key, also under a presence that replaced the sending one: its client drops what carries
+    // its own key, and does not confirm it. Connections without a session key share the member's.
+    const bool by_number = message.sender_presence != 0 && presence.session_key.empty();
+    const bool is_sender =
+        by_number ? presence.number == message.sender_presence : presence.routing_key() == message.sender_pubkey;
     return !own_member || !is_sender;
   }
   if (own_member || !presence.visible) {

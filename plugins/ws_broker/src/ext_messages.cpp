@@ -347,8 +347,8 @@ void MessagesExtension::ask_target(const SendRequest& request, std::function<voi
   if (!served || requests_.size() >= CM_BROKER_REQUESTS_WAITING_MAX) {
     TargetAnswer answer;
     answer.error_code = served ? protocol::kAckStorage : protocol::kAckNotFound;
-    answer.error_text =
-        served ? "too many requests wait for features; send it again" : "not found: this broker does not serve topics";
+    answer.error_text = served ? "too many requests wait for features; send it again"
+                               : "invalid target: this broker does not serve topics";
     done(std::move(answer));
     return;
   }

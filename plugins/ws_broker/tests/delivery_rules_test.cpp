@@ -50,6 +50,20 @@ TEST_F(DeliveryRulesTest, SenderDoesNotGetItsOwnMessage) {
   EXPECT_FALSE(may_receive(other, own)) << "the sending key must not be echoed after a restart";
 }
 
+TEST_F(DeliveryRulesTest, SessionDoesNotGetItsOwnMessageUnderAnotherPresence) {
+  Presence& session = world_.presence(alice_, key_of('5'), "1");
+  Presence& sibling = world_.presence(alice_, key_of('6'), "2");
+  Presence& daemon = world_.presence(alice_, "", "3");
+  QueueRow own = row(alice_.pubkey, false);
+  auto fresh = std::make_shared<Message>(*own.message);
+  fresh->sender_pubkey = session.session_key;
+  fresh->sender_presence = daemon.number + 1;  // it was replaced since
+  own.message = fresh;
+  EXPECT_FALSE(may_receive(session, own));
+  EXPECT_TRUE(may_receive(sibling, own));
+  EXPECT_TRUE(may_receive(daemon, own));
+}
+
 TEST_F(DeliveryRulesTest, MulticastSkipsSiblingsOfTheSenderAndHiddenPresences) {
   Presence& sibling = world_.presence(alice_, key_of('5'), "1");
   Presence& peer = world_.presence(bob_, "", "2");
