@@ -1,4 +1,4 @@
-// Manifests without files, and a folder of its own for each test.
+// Manifests without files.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,8 +9,11 @@
 #include <vector>
 
 #include "host/config/host_config.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::config {
+
+using cm::test::TemporaryFolder;
 
 using Members = std::map<std::string, options::RawValue, std::less<>>;
 using Words = std::vector<std::string>;
@@ -99,27 +102,6 @@ class FakeSource : public ManifestSource {
 
  private:
   std::vector<std::shared_ptr<const Manifest>> manifests_;
-};
-
-// A temporary folder that goes away with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_config_XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path write(const std::string& name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-    return path_ / name;
-  }
-  const std::filesystem::path& path() const noexcept { return path_; }
-
- private:
-  std::filesystem::path path_;
 };
 
 inline Environment test_environment() {

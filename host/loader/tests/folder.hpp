@@ -1,26 +1,18 @@
-// A temporary folder with copies of test plugins.
+// A temporary folder for copies of test plugins.
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::loader {
 
-class PluginFolder {
+class PluginFolder : public test::TemporaryFolder {
  public:
-  PluginFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_loader_XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~PluginFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
   // Copies test plugin `name` to "folder/as" and makes it safe.
   std::filesystem::path add(const std::string& name, const std::string& as) const {
-    const std::filesystem::path target = path_ / as;
+    const std::filesystem::path target = path() / as;
     std::filesystem::create_directories(target.parent_path());
     std::filesystem::copy_file(std::filesystem::path(CM_TEST_PLUGIN_DIR) / (name + ".so"), target,
                                std::filesystem::copy_options::overwrite_existing);
@@ -28,14 +20,6 @@ class PluginFolder {
     std::filesystem::permissions(target.parent_path(), std::filesystem::perms(0755));
     return target;
   }
-  std::filesystem::path write(const std::string& name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-    return path_ / name;
-  }
-  const std::filesystem::path& path() const noexcept { return path_; }
-
- private:
-  std::filesystem::path path_;
 };
 
 }  // namespace cm::loader

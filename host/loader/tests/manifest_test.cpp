@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "host/loader/elf_reader.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::loader {
 namespace {
@@ -71,8 +72,8 @@ TEST(Manifest, RefusesOtherPlatforms) {
 }
 
 TEST(Manifest, RefusesFilesThatAreNoPlugins) {
-  const auto text_file = fs::temp_directory_path() / "cm_not_elf.so";
-  std::ofstream(text_file) << "hello";
+  const test::TemporaryFolder folder;
+  const auto text_file = folder.write("not_elf.so", "hello");
   const std::vector<std::pair<fs::path, std::string>> table{
       {kPlugins / "no_manifest.so", "is not a claudemesh plugin: it has no note of claudemesh"},
       {text_file, "is not a claudemesh plugin: it is no ELF file"},
@@ -84,7 +85,6 @@ TEST(Manifest, RefusesFilesThatAreNoPlugins) {
     ASSERT_FALSE(manifest.ok()) << file;
     EXPECT_THAT(manifest.error().message, HasSubstr(expected));
   }
-  fs::remove(text_file);
 }
 
 TEST(Manifest, SurvivesEveryTruncation) {

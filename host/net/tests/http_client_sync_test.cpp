@@ -41,7 +41,7 @@ class NetHttpClientSync : public ::testing::Test {
     return made;
   }
 
-  test::TempFolder folder;
+  test::TemporaryFolder folder;
   std::string path = folder.file("sync.sock");
   Loop loop;
   std::unique_ptr<HttpServer> server;

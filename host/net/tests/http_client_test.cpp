@@ -156,7 +156,7 @@ TEST_F(NetHttpClient, HeadAndOtherStatuses) {
 }
 
 TEST_F(NetHttpClient, UnixSockets) {
-  test::TempFolder folder;
+  test::TemporaryFolder folder;
   const std::string path = folder.file("s.sock");
   ASSERT_TRUE(server->listen_unix({.path = path}).ok());
   const auto answer = send(get("unix://" + path + ":/v1/health?x=1"));

@@ -401,7 +401,7 @@ TEST_F(NetHttpServer, IPv6WhereThereIsOne) {
 }
 
 TEST_F(NetHttpServer, UnixSocketModeCredentialsAndLifeCycle) {
-  test::TempFolder folder;
+  test::TemporaryFolder folder;
   std::optional<PeerCredentials> credentials;
   handler = [&](RequestPtr request) {
     credentials = request->peer_credentials();
@@ -433,7 +433,7 @@ TEST_F(NetHttpServer, UnixSocketModeCredentialsAndLifeCycle) {
 }
 
 TEST_F(NetHttpServer, StaleSocketIsReplacedAndForeignFileIsNot) {
-  test::TempFolder folder;
+  test::TemporaryFolder folder;
   start();
   const std::string stale = folder.file("stale.sock");
   sockaddr_un address{};

@@ -13,6 +13,7 @@ namespace {
 
 using test::RawPeer;
 using test::run_until;
+using test::TemporaryFolder;
 
 const std::string kGet = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -53,7 +54,8 @@ TEST_F(NetListeningSocket, ConnectionsWaitBetweenTwoListeners) {
 }
 
 TEST_F(NetListeningSocket, ASocketFileGoesWithItsOwnerUnlessItWasLeft) {
-  const std::string path = ::testing::TempDir() + "cm-listening-" + std::to_string(::getpid()) + ".sock";
+  const TemporaryFolder folder;
+  const std::string path = folder.file("listening.sock");
   UnixListenerOptions options;
   options.path = path;
   {

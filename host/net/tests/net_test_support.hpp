@@ -1,4 +1,4 @@
-// Helpers of this room's tests: turning a loop until something happened, a plain blocking peer, files that go away.
+// Helpers of this room's tests: turning a loop until something happened, a plain blocking peer.
 #pragma once
 
 #include <arpa/inet.h>
@@ -10,12 +10,12 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <filesystem>
 #include <string>
 #include <string_view>
 
 #include "host/net/http_server.hpp"
 #include "host/net/loop.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::net::test {
 
@@ -34,24 +34,7 @@ bool run_until(Loop& loop, Condition&& condition) {
   return true;
 }
 
-// A folder of its own for one test.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_net_XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
+using cm::test::TemporaryFolder;
 
 // A raw peer on the same thread: its socket does not block, and receiving turns the loop of the server.
 class RawPeer {

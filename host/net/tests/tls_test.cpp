@@ -75,7 +75,7 @@ class NetTls : public ::testing::Test {
   }
 
   Loop loop;
-  test::TempFolder folder;
+  test::TemporaryFolder folder;
   std::string certificate;
   std::string key;
   std::shared_ptr<TlsServerContext> server_tls;

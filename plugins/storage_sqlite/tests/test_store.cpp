@@ -27,16 +27,6 @@ Status wait_for(FakeHost& host, const std::optional<Status>& answer) {
 
 }  // namespace
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "cm-storage-XXXXXX").string();
-  path_ = ::mkdtemp(name.data()) == nullptr ? std::string() : name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 TestStore::TestStore(FakeHost& host) : host_(host) {
   storage_host_ = host.add_instance("store");
   caller_ = std::make_unique<HostApi>(host.add_instance("caller"));

@@ -10,22 +10,9 @@
 #include <claudemesh/cpp/storage.hpp>
 
 #include "plugins/storage_sqlite/tests/fake_host.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::test {
-
-// A folder of its own, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const noexcept { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct Answer {
   cm_status status = CM_OK;

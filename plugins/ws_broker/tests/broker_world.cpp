@@ -15,12 +15,6 @@ namespace {
 
 constexpr const char* kAddress = "127.0.0.1:7900";
 
-std::string make_root() {
-  std::string name = (std::filesystem::temp_directory_path() / "claudemesh-broker-XXXXXX").string();
-  EXPECT_NE(mkdtemp(name.data()), nullptr);
-  return name;
-}
-
 }  // namespace
 
 std::string text_of(const JsonValue& frame, std::string_view name) {
@@ -135,7 +129,7 @@ std::size_t Client::count(std::string_view event) const {
 // --- BrokerWorld ---
 
 BrokerWorld::BrokerWorld(std::uint64_t seed, const std::string& options)
-    : root_(make_root()), world_([seed] {
+    : world_([seed] {
         sim::WorldOptions world_options;
         world_options.seed = seed;
         return world_options;
@@ -148,10 +142,7 @@ BrokerWorld::BrokerWorld(std::uint64_t seed, const std::string& options)
                                  "/operator.sock\"\npublic_url = \"ws://127.0.0.1:7900/ws\"\n" + options);
 }
 
-BrokerWorld::~BrokerWorld() {
-  std::error_code ignored;
-  std::filesystem::remove_all(root_, ignored);
-}
+BrokerWorld::~BrokerWorld() = default;
 
 bool BrokerWorld::boot() {
   const bool running = world_.boot(*broker_) && run_until([this] { return broker_->running(); }, 30'000);

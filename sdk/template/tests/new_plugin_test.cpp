@@ -10,6 +10,8 @@
 #include <set>
 #include <sstream>
 
+#include "tests/support/temporary_folder.hpp"
+
 namespace cm::sdk {
 namespace {
 
@@ -23,12 +25,8 @@ NewPluginArguments arguments(const std::string& kind, const std::string& languag
 
 class NewPlugin : public testing::Test {
  protected:
-  NewPlugin() : folder_(std::filesystem::path(testing::TempDir()) / ("cm-new-" + std::to_string(::getpid()))) {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  ~NewPlugin() override { std::filesystem::remove_all(folder_); }
-  std::filesystem::path folder_;
+  const test::TemporaryFolder temporary_folder_;
+  const std::filesystem::path folder_ = temporary_folder_.path();
 };
 
 // Every kind in every language.
