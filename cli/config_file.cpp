@@ -1,6 +1,5 @@
 #include "cli/config_file.hpp"
 
-#include <array>
 #include <utility>
 
 #include "cli/files.hpp"
@@ -11,37 +10,17 @@ namespace cm::cli {
 namespace {
 
 constexpr std::uint64_t kLockWaitMs = 10'000;
-constexpr std::array<std::string_view, 5> kOtherKeys = {"displayName", "role", "groups", "messageMode", "accountId"};
-
-MeshEntry parse_entry(const JsonValue& json) {
-  MeshEntry entry;
-  entry.mesh_id = text_of(json, "meshId");
-  entry.member_id = text_of(json, "memberId");
-  entry.slug = text_of(json, "slug");
-  entry.name = text_of(json, "name");
-  entry.pubkey = text_of(json, "pubkey");
-  entry.secret_key = text_of(json, "secretKey");
-  entry.broker_url = text_of(json, "brokerUrl");
-  entry.joined_at = text_of(json, "joinedAt");
-  entry.root_key = text_of(json, "rootKey");
-  const std::optional<double> version = number_of(json, "inviteVersion");
-  if (version == 1.0 || version == 2.0) {
-    entry.invite_version = static_cast<int>(*version);
-  }
-  return entry;
-}
-
 JsonValue format_entry(const MeshEntry& entry) {
   JsonValue json = object_of({{"meshId", json_text(entry.mesh_id)},
                               {"memberId", json_text(entry.member_id)},
                               {"slug", json_text(entry.slug)},
                               {"name", json_text(entry.name)},
                               {"pubkey", json_text(entry.pubkey)},
-                              {"secretKey", json_text(entry.secret_key)},
+                              {"secretKey", json_text(entry.secret_key.text())},
                               {"brokerUrl", json_text(entry.broker_url)},
                               {"joinedAt", json_text(entry.joined_at)}});
   if (!entry.root_key.empty()) {
-    json.set("rootKey", json_text(entry.root_key));
+    json.set("rootKey", json_text(entry.root_key.text()));
   }
   if (entry.invite_version.has_value()) {
     json.set("inviteVersion", json_number(*entry.invite_version));
@@ -63,56 +42,6 @@ Failure write_failure(const Paths& paths, const Error& error) {
 }
 
 }  // namespace
-
-const MeshEntry* ConfigFile::find(std::string_view slug) const {
-  for (const MeshEntry& entry : meshes) {
-    if (entry.slug == slug) {
-      return &entry;
-    }
-  }
-  return nullptr;
-}
-
-std::string ConfigFile::slugs() const {
-  std::string text;
-  for (const MeshEntry& entry : meshes) {
-    text += text.empty() ? entry.slug : ", " + entry.slug;
-  }
-  return text;
-}
-
-Result<ConfigFile> parse_config(std::string_view json) {
-  Result<JsonValue> parsed = protocol::parse_json(json);
-  if (!parsed) {
-    return parsed.error();
-  }
-  if (!parsed->is_object()) {
-    return make_error(ErrorCode::kInvalid,
-                      "found " + std::string(protocol::describe(parsed->kind())) + " where an object is needed");
-  }
-  ConfigFile config;
-  const JsonValue* meshes = parsed->find("meshes");
-  if (meshes != nullptr && meshes->as_array() == nullptr) {
-    return make_error(ErrorCode::kInvalid,
-                      "\"meshes\" is " + std::string(protocol::describe(meshes->kind())) + ", not an array");
-  }
-  for (const JsonValue& item : array_of(*parsed, "meshes")) {
-    MeshEntry entry = parse_entry(item);
-    if (!item.is_object() || entry.slug.empty()) {
-      return make_error(ErrorCode::kInvalid, "entry " + std::to_string(config.meshes.size() + 1) +
-                                                 " of \"meshes\" is no object with a slug");
-    }
-    config.meshes.push_back(std::move(entry));
-  }
-  for (const protocol::JsonMember& member : *parsed->as_object()) {
-    for (const std::string_view key : kOtherKeys) {
-      if (member.key == key) {
-        config.others.set(member.key, member.value);
-      }
-    }
-  }
-  return config;
-}
 
 std::string format_config(const ConfigFile& config) {
   JsonValue::Array meshes;
@@ -144,9 +73,12 @@ Outcome<ConfigFile> load_config(const Paths& paths) {
   if (!content->has_value()) {
     return ConfigFile();
   }
-  Result<ConfigFile> config = parse_config(**content);
+  Result<ConfigFile> config = protocol::parse_config(**content);
   if (!config) {
     return config_failure(paths, config.error());
+  }
+  if (!config->problems.empty()) {
+    return config_failure(paths, make_error(ErrorCode::kInvalid, config->problems.front()));
   }
   return std::move(*config);
 }

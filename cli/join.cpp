@@ -260,18 +260,23 @@ int run_join(const JoinArguments& arguments, const Context& context) {
   if (!reply.ok()) {
     return context.output.fail(reply.failure());
   }
-  MeshEntry entry;
-  entry.mesh_id = invite->payload.mesh_id;
-  entry.member_id = text_of(*reply, "memberId");
-  entry.slug = slug;
-  entry.name = invite->payload.mesh_slug;
-  entry.pubkey = pubkey;
-  entry.secret_key = keys.secret_key.hex();
-  entry.broker_url = invite->payload.broker_url;
-  entry.joined_at = iso_time(context.now_ms());
+  const auto entry_with = [&](protocol::SecretText secret_key) {
+    MeshEntry entry;
+    entry.mesh_id = invite->payload.mesh_id;
+    entry.member_id = text_of(*reply, "memberId");
+    entry.slug = slug;
+    entry.name = invite->payload.mesh_slug;
+    entry.pubkey = pubkey;
+    entry.secret_key = std::move(secret_key);
+    entry.broker_url = invite->payload.broker_url;
+    entry.joined_at = iso_time(context.now_ms());
+    return entry;
+  };
   const std::optional<std::string> new_name =
       arguments.name.empty() ? std::nullopt : std::optional<std::string>(arguments.name);
-  if (std::optional<Failure> failure = add_mesh_to_config(context.paths, entry, new_name); failure.has_value()) {
+  MeshEntry entry = entry_with(protocol::SecretText(keys.secret_key.hex()));
+  if (std::optional<Failure> failure = add_mesh_to_config(context.paths, std::move(entry), new_name);
+      failure.has_value()) {
     return context.output.fail(*failure);
   }
   const std::string link_file = context.paths.config_dir + "/invite-" + slug + ".txt";
@@ -279,7 +284,7 @@ int run_join(const JoinArguments& arguments, const Context& context) {
     context.output.warning("the invite link was not kept: " + saved.error().message);
   }
   const std::optional<bool> reloaded = reload_daemon(context, slug);
-  print_joined(arguments, context, entry, name, flag_of(*reply, "alreadyMember"), reloaded);
+  print_joined(arguments, context, entry_with({}), name, flag_of(*reply, "alreadyMember"), reloaded);
   return 0;
 }
 

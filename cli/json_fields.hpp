@@ -1,25 +1,22 @@
-// Reading members of JSON answers without caring for their absence, and building small objects.
+// Small JSON objects: members that are read without caring for their absence, and building.
 #pragma once
 
 #include <initializer_list>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
-#include "protocol/json.hpp"
+#include "protocol/json_fields.hpp"
 
 namespace cm::cli {
 
 using protocol::JsonValue;
 
-// The member as a string; empty when it is absent or of another kind.
-std::string text_of(const JsonValue& object, std::string_view key);
-std::optional<double> number_of(const JsonValue& object, std::string_view key);
-bool flag_of(const JsonValue& object, std::string_view key);
-// The member's elements; none when it is absent or of another kind.
-const std::vector<JsonValue>& array_of(const JsonValue& object, std::string_view key);
+using protocol::array_of;
+using protocol::flag_of;
+using protocol::number_of;
+using protocol::text_of;
+
 // A number without a fraction as a person writes it: "12".
 std::string count_text(double value);
 

@@ -41,17 +41,17 @@ TEST_F(Join, WritesTheMembershipAndKeepsTheLink) {
   EXPECT_EQ(entry->mesh_id, "mesh-id-of-team");
   EXPECT_EQ(entry->member_id, "MEMBER");
   EXPECT_EQ(entry->joined_at, "2023-11-14T22:13:20.000Z");
-  EXPECT_EQ(entry->root_key, "") << "1.37.0 stores none";
+  EXPECT_EQ(entry->root_key.text(), "") << "1.37.0 stores none";
   EXPECT_EQ(text_of(config->others, "displayName"), "Ada");
   const auto posted = broker.requests("POST /join");
   ASSERT_EQ(posted.size(), 1u);
   EXPECT_EQ(text_of(posted[0].body, "invite_token"), token);
   EXPECT_EQ(text_of(posted[0].body, "peer_pubkey"), entry->pubkey);
   EXPECT_EQ(text_of(posted[0].body, "display_name"), "Ada");
-  const Result<protocol::SecretKey> secret = protocol::SecretKey::from_hex(entry->secret_key);
+  const Result<protocol::SecretKey> secret = protocol::SecretKey::from_hex(entry->secret_key.text());
   ASSERT_TRUE(secret);
   EXPECT_EQ(secret->public_key().hex(), entry->pubkey);
-  EXPECT_EQ(home.out.str().find(entry->secret_key), std::string::npos) << "the secret is never printed";
+  EXPECT_EQ(home.out.str().find(entry->secret_key.text()), std::string::npos) << "the secret is never printed";
   EXPECT_EQ(test::read_text(home.context.paths.config_dir + "/invite-team.txt"), "ic://join/" + token + "\n");
 }
 

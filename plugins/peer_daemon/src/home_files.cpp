@@ -59,26 +59,6 @@ void sync_directory(const std::string& path) {
 
 }  // namespace
 
-SecretText::SecretText(SecretText&& other) noexcept : text_(std::move(other.text_)) {
-  other.wipe();
-}
-
-SecretText& SecretText::operator=(SecretText&& other) noexcept {
-  if (this != &other) {
-    wipe();
-    text_ = std::move(other.text_);
-    other.wipe();
-  }
-  return *this;
-}
-
-void SecretText::wipe() noexcept {
-  // A short text lives inside the object: moving from it leaves a copy, which the size alone would not show.
-  text_.resize(text_.capacity());
-  protocol::secure_zero(text_.data(), text_.size());
-  text_.clear();
-}
-
 Status ensure_private_directory(const std::string& path) {
   std::error_code code;
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();

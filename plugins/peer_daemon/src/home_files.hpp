@@ -9,30 +9,13 @@
 #include <string>
 #include <string_view>
 
-#include "protocol/keys.hpp"
+#include "protocol/secret_text.hpp"
 
 namespace cm::daemon {
 
 inline constexpr std::size_t kPrivateFileBytesMax = 4 * 1024 * 1024;
 
-// A text that is overwritten when it dies or is moved from. Move-only.
-class SecretText {
- public:
-  SecretText() = default;
-  explicit SecretText(std::string text) : text_(std::move(text)) {}
-  SecretText(const SecretText&) = delete;
-  SecretText& operator=(const SecretText&) = delete;
-  SecretText(SecretText&& other) noexcept;
-  SecretText& operator=(SecretText&& other) noexcept;
-  ~SecretText() { wipe(); }
-
-  const std::string& text() const noexcept { return text_; }
-  bool empty() const noexcept { return text_.empty(); }
-  void wipe() noexcept;
-
- private:
-  std::string text_;
-};
+using protocol::SecretText;
 
 // Makes the directory (and its parents) with mode 0700; an existing one of ours loses the rights of others.
 Status ensure_private_directory(const std::string& path);

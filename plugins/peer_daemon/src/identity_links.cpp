@@ -4,19 +4,10 @@
 #include <utility>
 
 #include "protocol/json.hpp"
+#include "protocol/json_fields.hpp"
 
 namespace cm::daemon {
 namespace {
-
-std::int64_t number_of(const protocol::JsonValue& object, std::string_view key) {
-  const protocol::JsonValue* value = object.find(key);
-  return value != nullptr && value->as_number() != nullptr ? static_cast<std::int64_t>(*value->as_number()) : 0;
-}
-
-std::string text_of(const protocol::JsonValue& object, std::string_view key) {
-  const protocol::JsonValue* value = object.find(key);
-  return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
-}
 
 void read_detail(LinkStatus& status, std::string_view json) {
   const Result<protocol::JsonValue> detail = protocol::parse_json(json.empty() ? "{}" : json);
@@ -25,8 +16,8 @@ void read_detail(LinkStatus& status, std::string_view json) {
   }
   status.reason = text_of(*detail, "reason");
   status.code = text_of(*detail, "code");
-  status.attempt = number_of(*detail, "attempt");
-  status.retry_in_ms = number_of(*detail, "retry_in_ms");
+  status.attempt = integer_of(*detail, "attempt");
+  status.retry_in_ms = integer_of(*detail, "retry_in_ms");
   if (const protocol::JsonValue* features = detail->find("features"); features != nullptr) {
     status.features_json = protocol::to_json(*features);
   }

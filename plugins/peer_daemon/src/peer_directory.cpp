@@ -3,16 +3,9 @@
 #include <utility>
 
 #include "protocol/json.hpp"
+#include "protocol/json_fields.hpp"
 
 namespace cm::daemon {
-namespace {
-
-std::string text_of(const protocol::JsonValue& object, std::string_view key) {
-  const protocol::JsonValue* value = object.find(key);
-  return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
-}
-
-}  // namespace
 
 Result<PeerList> read_peer_list(const std::string& frame, const std::string& mesh, std::int64_t now_ms) {
   const Result<protocol::JsonValue> tree = protocol::parse_json(frame);

@@ -6,6 +6,7 @@
 #include "plugins/peer_daemon/src/iso_time.hpp"
 #include "plugins/peer_daemon/src/json_out.hpp"
 #include "protocol/ids.hpp"
+#include "protocol/json_fields.hpp"
 #include "protocol/keys.hpp"
 
 namespace cm::daemon {
@@ -15,26 +16,9 @@ using protocol::JsonValue;
 
 constexpr std::size_t kTokenLength = 64;
 
-std::string text_of(const JsonValue& object, std::string_view key) {
-  const JsonValue* value = object.find(key);
-  return value != nullptr && value->as_string() != nullptr ? *value->as_string() : std::string();
-}
-
-// 0 for what is absent, no number, or too large to be exact: no pid and no time is.
-std::int64_t number_of(const JsonValue& object, std::string_view key) {
-  constexpr double kExactMax = 9007199254740991.0;  // 2^53 - 1
-  const JsonValue* value = object.find(key);
-  const double* number = value == nullptr ? nullptr : value->as_number();
-  return number != nullptr && *number >= -kExactMax && *number <= kExactMax ? static_cast<std::int64_t>(*number) : 0;
-}
-
 std::vector<std::string> texts_of(const JsonValue& object, std::string_view key) {
   std::vector<std::string> texts;
-  const JsonValue* value = object.find(key);
-  if (value == nullptr || value->as_array() == nullptr) {
-    return texts;
-  }
-  for (const JsonValue& entry : *value->as_array()) {
+  for (const JsonValue& entry : protocol::array_of(object, key)) {
     if (entry.as_string() != nullptr) {
       texts.push_back(*entry.as_string());
     }
@@ -104,7 +88,7 @@ ParsedOr<RegisterRequest> parse_register(std::string_view body) {
   request.info.session_id = text_of(*tree, "session_id");
   request.info.mesh = text_of(*tree, "mesh");
   request.info.display_name = text_of(*tree, "display_name");
-  request.info.pid = number_of(*tree, "pid");
+  request.info.pid = integer_of(*tree, "pid");
   if (request.info.session_id.empty() || request.info.mesh.empty() || request.info.display_name.empty() ||
       request.info.pid <= 0) {
     return refuse("session_id, mesh, display_name, pid all required");
@@ -177,12 +161,12 @@ Result<std::vector<SessionInfo>> parse_sessions(std::string_view json) {
     info.session_id = text_of(entry, "sessionId");
     info.mesh = text_of(entry, "mesh");
     info.display_name = text_of(entry, "displayName");
-    info.pid = number_of(entry, "pid");
+    info.pid = integer_of(entry, "pid");
     info.cwd = text_of(entry, "cwd");
     info.role = text_of(entry, "role");
     info.groups = texts_of(entry, "groups");
     info.start_time = text_of(entry, "startTime");
-    info.registered_at_ms = number_of(entry, "registeredAt");
+    info.registered_at_ms = integer_of(entry, "registeredAt");
     if (is_token(info.token) && !info.session_id.empty() && !info.mesh.empty()) {
       sessions.push_back(std::move(info));
     }

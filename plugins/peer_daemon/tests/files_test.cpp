@@ -70,25 +70,15 @@ TEST_F(FilesTest, ExposedConfigIsNoticedAndClosed) {
   EXPECT_EQ(mode(path), 0600U);
 }
 
-TEST_F(FilesTest, ConfigSurvivesARoundTrip) {
+TEST_F(FilesTest, ConfigIsReadWithItsSecrets) {
   const std::string path = directory_ + "/config.json";
-  const std::string json = R"({"version":1,"meshes":[)" + mesh_json("alpha", pair_of(1)) +
-                           R"(],"displayName":"me","groups":[{"name":"g","role":"r"}],"unknown":5})";
-  const auto parsed = parse_config(json);
-  ASSERT_TRUE(parsed.ok());
-  ASSERT_TRUE(save_config(path, *parsed).ok());
-  const auto again = load_config(path);
-  ASSERT_TRUE(again.ok());
-  ASSERT_EQ(again->config.meshes.size(), 1U);
-  EXPECT_EQ(again->config.meshes[0].secret_key.text(), pair_of(1).secret_key.hex());
-  EXPECT_EQ(again->config.meshes[0].root_key.text(), "cm9vdA");
-  EXPECT_EQ(again->config.display_name, "me");
-  EXPECT_EQ(again->config.groups->front().role, "r");
-  std::ifstream file(path);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  EXPECT_EQ(text.find("unknown"), std::string::npos) << "only the known keys are kept";
-  EXPECT_TRUE(text.starts_with("{\n  \"version\": 1,\n")) << text.substr(0, 40);
-  EXPECT_TRUE(text.ends_with("}\n"));
+  std::ofstream(path) << R"({"version":1,"meshes":[)" + mesh_json("alpha", pair_of(1)) + R"(],"displayName":"me"})";
+  const auto loaded = load_config(path);
+  ASSERT_TRUE(loaded.ok());
+  ASSERT_EQ(loaded->config.meshes.size(), 1U);
+  EXPECT_EQ(loaded->config.meshes[0].secret_key.text(), pair_of(1).secret_key.hex());
+  EXPECT_EQ(loaded->config.meshes[0].root_key.text(), "cm9vdA");
+  EXPECT_TRUE(loaded->config.problems.empty());
 }
 
 TEST_F(FilesTest, OneBrokenMeshDoesNotDisturbTheOthers) {
