@@ -17,21 +17,27 @@ std::optional<std::string> text_or_none(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<std::string>(text);
 }
 
-Result<std::string> build_member_hello(const Identity& identity, const std::string& hostname, std::int64_t unix_ms,
-                                       const Signer& sign) {
-  protocol::Hello hello;
+// What a hello says of whoever connects, whichever of the two it is.
+template <typename Frame>
+void describe_self(Frame& hello, const Identity& identity, const std::string& hostname, std::int64_t unix_ms) {
   hello.mesh_id = identity.mesh_id;
-  hello.member_id = identity.member_id;
-  hello.pubkey = identity.member_pubkey;
   hello.display_name = text_or_none(identity.display_name);
   hello.session_id = identity.session_id;
   hello.pid = static_cast<double>(identity.pid);
   hello.cwd = identity.cwd;
   hello.hostname = text_or_none(hostname);
   hello.peer_type = "ai";
+  hello.timestamp_ms = static_cast<double>(unix_ms);
+}
+
+Result<std::string> build_member_hello(const Identity& identity, const std::string& hostname, std::int64_t unix_ms,
+                                       const Signer& sign) {
+  protocol::Hello hello;
+  describe_self(hello, identity, hostname, unix_ms);
+  hello.member_id = identity.member_id;
+  hello.pubkey = identity.member_pubkey;
   hello.channel = "claudemesh-daemon";
   hello.groups = identity.groups;
-  hello.timestamp_ms = static_cast<double>(unix_ms);
   Result<std::string> signature =
       sign(CM_SIGN_MEMBER, protocol::canonical_hello(hello.mesh_id, hello.member_id, hello.pubkey, hello.timestamp_ms));
   if (!signature) {
@@ -66,23 +72,16 @@ Result<std::string> build_session_hello(const Identity& identity, const std::str
     return std::move(attestation).error();
   }
   protocol::SessionHello hello;
-  hello.mesh_id = identity.mesh_id;
+  describe_self(hello, identity, hostname, unix_ms);
   hello.parent_member_id = text_or_none(identity.member_id);
   hello.parent_member_pubkey = identity.member_pubkey;
   hello.session_pubkey = identity.session_pubkey;
   hello.parent_attestation = std::move(*attestation);
-  hello.display_name = text_or_none(identity.display_name);
-  hello.session_id = identity.session_id;
-  hello.pid = static_cast<double>(identity.pid);
-  hello.cwd = identity.cwd;
-  hello.hostname = text_or_none(hostname);
-  hello.peer_type = "ai";
   hello.channel = "claudemesh-session";
   hello.role = text_or_none(identity.role);
   if (!identity.groups.empty()) {
     hello.groups = identity.groups;  // absent lets the broker use the member's default groups
   }
-  hello.timestamp_ms = static_cast<double>(unix_ms);
   Result<std::string> signature =
       sign(CM_SIGN_SESSION, protocol::canonical_session_hello(hello.mesh_id, hello.parent_member_pubkey,
                                                               hello.session_pubkey, hello.timestamp_ms));
