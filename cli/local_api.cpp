@@ -5,7 +5,6 @@
 
 #include <ostream>
 
-#include "cli/config_file.hpp"
 #include "cli/daemon_process.hpp"
 #include "cli/files.hpp"
 #include "protocol/encoding.hpp"
@@ -150,6 +149,18 @@ Outcome<ApiClient> reach_daemon(const Context& context, const DaemonOptions& opt
     return *failure;
   }
   return client;
+}
+
+Outcome<MeshAccess> reach_mesh(const Context& context, std::string_view mesh, const DaemonOptions& options) {
+  Outcome<ConfigFile> config = require_mesh(context.paths, mesh);
+  if (!config.ok()) {
+    return config.failure();
+  }
+  Outcome<ApiClient> client = reach_daemon(context, options);
+  if (!client.ok()) {
+    return client.failure();
+  }
+  return MeshAccess{std::move(*config), std::move(*client)};
 }
 
 Failure no_answer(const Context& context, const Error& error) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include "cli/config_file.hpp"
 #include "cli/context.hpp"
 #include "cli/http_api.hpp"
 
@@ -26,6 +28,14 @@ DaemonState probe_daemon(ApiClient& client, const Paths& paths);
 
 // A client of a daemon that answers. Starts one unless told not to, prints at most one line about that.
 Outcome<ApiClient> reach_daemon(const Context& context, const DaemonOptions& options);
+
+// What a verb needs that asks about a joined mesh.
+struct MeshAccess {
+  ConfigFile config;
+  ApiClient client;
+};
+// require_mesh, then reach_daemon: a mesh that is not joined is named before a daemon is started for it.
+Outcome<MeshAccess> reach_mesh(const Context& context, std::string_view mesh, const DaemonOptions& options);
 
 // The failure of a call that got no answer.
 Failure no_answer(const Context& context, const Error& error);

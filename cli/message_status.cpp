@@ -93,16 +93,13 @@ int run_message_status(const StatusArguments& arguments, const Context& context)
   if (const std::optional<std::string> problem = message_id_problem(arguments.id); problem.has_value()) {
     return fail_invalid_id(arguments, context, *problem);
   }
-  Outcome<ConfigFile> config = require_mesh(context.paths, arguments.mesh);
-  if (!config.ok()) {
-    return context.output.fail(config.failure());
+  Outcome<MeshAccess> access = reach_mesh(context, arguments.mesh, arguments.daemon);
+  if (!access.ok()) {
+    return context.output.fail(access.failure());
   }
-  Outcome<ApiClient> client = reach_daemon(context, arguments.daemon);
-  if (!client.ok()) {
-    return context.output.fail(client.failure());
-  }
+  ApiClient& client = access->client;
   const Result<ApiReply> reply =
-      client->call("GET", "/v1/messages/" + arguments.id + "/status" + query_of({{"mesh", arguments.mesh}}));
+      client.call("GET", "/v1/messages/" + arguments.id + "/status" + query_of({{"mesh", arguments.mesh}}));
   if (!reply) {
     return context.output.fail(no_answer(context, reply.error()));
   }

@@ -165,16 +165,13 @@ std::string session_mesh(ApiClient& client, const Context& context) {
 }  // namespace
 
 int run_peer_list(const PeerListArguments& arguments, const Context& context) {
-  Outcome<ConfigFile> config = require_mesh(context.paths, arguments.mesh);
-  if (!config.ok()) {
-    return context.output.fail(config.failure());
+  Outcome<MeshAccess> access = reach_mesh(context, arguments.mesh, arguments.daemon);
+  if (!access.ok()) {
+    return context.output.fail(access.failure());
   }
-  Outcome<ApiClient> client = reach_daemon(context, arguments.daemon);
-  if (!client.ok()) {
-    return context.output.fail(client.failure());
-  }
-  const std::string wanted = arguments.mesh.empty() ? session_mesh(*client, context) : arguments.mesh;
-  const Result<ApiReply> reply = client->call("GET", "/v1/peers" + query_of({{"mesh", wanted}}));
+  ApiClient& client = access->client;
+  const std::string wanted = arguments.mesh.empty() ? session_mesh(client, context) : arguments.mesh;
+  const Result<ApiReply> reply = client.call("GET", "/v1/peers" + query_of({{"mesh", wanted}}));
   if (!reply) {
     return context.output.fail(no_answer(context, reply.error()));
   }
@@ -183,9 +180,9 @@ int run_peer_list(const PeerListArguments& arguments, const Context& context) {
     failure.code = reply->status == 502 ? ExitCode::kNetwork : failure.code;
     return context.output.fail(failure);
   }
-  const std::string session_key = own_session_key(*client, context);
+  const std::string session_key = own_session_key(client, context);
   std::vector<std::pair<std::string, JsonValue>> meshes;
-  for (const MeshEntry& mesh : config->meshes) {
+  for (const MeshEntry& mesh : access->config.meshes) {
     if (!wanted.empty() && mesh.slug != wanted) {
       continue;
     }
