@@ -64,7 +64,7 @@ cm_status read_option(cm_handle self, uint32_t which, Read&& read, Store&& store
 }
 
 cm_text_hview config_instance_name(cm_handle self) noexcept {
-  const Admission admission = admit_any(self, HostTable::kConfig);
+  const Admission admission = admit_loop(self, HostTable::kConfig, "cm.config/1 instance_name");
   return admission.instance != nullptr ? view_of(admission.instance->name()) : cm_text_hview{nullptr, 0};
 }
 

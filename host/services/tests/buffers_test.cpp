@@ -3,7 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <thread>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CM_TEST_ADDRESS_SANITIZER 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define CM_TEST_ADDRESS_SANITIZER 1
+#endif
 
 namespace cm::host {
 namespace {
@@ -35,6 +45,20 @@ TEST(BufferStore, ASharedBufferOutlivesItsHandle) {
   EXPECT_EQ(shared.view(), "payload");
   net::SharedBuffer none;
   EXPECT_FALSE(store.share(buffer.handle, none));
+}
+
+// Rule 11: the memory goes with its last reference, so the sanitizer build finds a plugin that keeps a view.
+TEST(BufferStoreDeathTest, AViewThatIsKeptTooLongIsFound) {
+#if defined(CM_TEST_ADDRESS_SANITIZER)
+  BufferStore store;
+  const cm_hbuf buffer = store.insert(bytes_of(std::string(100, 'x')), 1).value();
+  const volatile std::uint8_t* kept = buffer.data;
+  EXPECT_EQ(*kept, 'x');
+  store.release(buffer.handle, 1);
+  EXPECT_DEATH(static_cast<void>(*kept), "heap-use-after-free");
+#else
+  GTEST_SKIP() << "needs a build with the address sanitizer";
+#endif
 }
 
 TEST(BufferStore, TheEmptyBufferIsTheNullHandle) {
