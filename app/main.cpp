@@ -43,7 +43,7 @@ int main(int argc, char** argv) {
   // So is the process of one check of a plugin.
   cm::checker::become_child_if_asked(argc, argv);
   CLI::App app("claudemesh: an end-to-end encrypted mesh for agents, made of plugins", "claudemesh");
-  app.set_version_flag("--version", "claudemesh " CM_VERSION);
+  app.set_version_flag("-V,--version", "claudemesh " CM_VERSION);
   app.require_subcommand(1);
   int exit_code = 0;
   add_run(app, exit_code);
@@ -64,11 +64,14 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
 #ifdef CM_HAVE_CLI
-    return cm::cli::report_parse_error(app, error, std::cout, std::cerr);
+    exit_code = cm::cli::report_parse_error(app, error, std::cout, std::cerr);
 #else
     // CLI11 numbers its errors; all of them are a wrong command line to the caller.
     return app.exit(error) == 0 ? 0 : 2;
 #endif
   }
+#ifdef CM_HAVE_CLI
+  exit_code = cm::cli::report_unwritten(app, exit_code, std::cout, std::cerr);
+#endif
   return exit_code;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cli/files.hpp"
+#include "cli/stop_signals.hpp"
 
 namespace cm::cli {
 
@@ -15,10 +16,10 @@ constexpr std::uint64_t kPollMaxMs = 500;
 class Pacer {
  public:
   explicit Pacer(double seconds) : deadline_(steady_ms() + static_cast<std::int64_t>(seconds * 1000)) {}
-  // False when the time is over.
+  // False when the time is over, or the user does not want to wait any longer.
   bool wait() {
     const std::int64_t left = deadline_ - steady_ms();
-    if (left <= 0) {
+    if (left <= 0 || stop_requested().load()) {
       return false;
     }
     pause_ms(std::min<std::uint64_t>(step_, static_cast<std::uint64_t>(left)));
@@ -44,6 +45,14 @@ Failure not_accepted(std::string_view client_message_id, double seconds) {
           "a connection to the broker",
           "nothing is lost: the daemon goes on trying; look at `claudemesh daemon outbox list` and `claudemesh daemon "
           "status`"};
+}
+
+// Whoever presses Ctrl-C must know that the message goes out all the same.
+Failure stopped(std::string_view client_message_id) {
+  return {ExitCode::kFailed, "stopped waiting for message " + std::string(client_message_id),
+          "the broker's or the recipient's word on it",
+          "nothing is lost: the daemon sends it; ask with `claudemesh message status " +
+              std::string(client_message_id) + "`"};
 }
 
 bool is_delivered(ApiClient& client, const std::string& message_id, const std::string& mesh) {
@@ -90,7 +99,7 @@ Outcome<AwaitedMessage> await_delivery(ApiClient& client, const Context& context
     }
     broker_message_id = row != nullptr ? text_of(*row, "broker_message_id") : std::string();
     if (broker_message_id.empty() && !pacer.wait()) {
-      return not_accepted(client_message_id, seconds);
+      return stop_requested().load() ? stopped(client_message_id) : not_accepted(client_message_id, seconds);
     }
   }
   AwaitedMessage message{Delivery::kAccepted, broker_message_id};
@@ -104,6 +113,9 @@ Outcome<AwaitedMessage> await_delivery(ApiClient& client, const Context& context
       return message;
     }
   } while (pacer.wait());
+  if (stop_requested().load()) {
+    return stopped(client_message_id);
+  }
   return message;
 }
 

@@ -1,9 +1,6 @@
 #include "cli/inbox.hpp"
 
-#include <signal.h>
-
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <ostream>
@@ -13,6 +10,7 @@
 #include "cli/config_file.hpp"
 #include "cli/files.hpp"
 #include "cli/json_fields.hpp"
+#include "cli/stop_signals.hpp"
 #include "host/net/url.hpp"
 
 namespace cm::cli {
@@ -24,21 +22,6 @@ constexpr std::size_t kFollowIdsMax = 20'000;  // printed ids that are remembere
 constexpr std::uint64_t kFollowRefreshMs = 5'000;  // also without an event, in case one was missed
 constexpr std::uint64_t kReconnectMs = 500;
 constexpr std::uint64_t kNamesTimeoutMs = 1'000;
-
-std::atomic<bool> stop_requested{false};
-
-void on_signal(int) {
-  stop_requested.store(true);
-}
-
-// Ctrl-C and SIGTERM end `--follow` in order, with exit code 0.
-void stop_on_signals() {
-  struct sigaction action{};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-}
 
 // Tells the printing thread that something arrived. Events are only wake-ups: what is printed always comes from the
 // stored inbox, so that a broken stream or a restarted daemon loses nothing.
@@ -52,7 +35,7 @@ class Doorbell {
   void wait(std::uint64_t at_most_ms) {
     std::unique_lock<std::mutex> guard(mutex_);
     constexpr std::uint64_t kSliceMs = 100;  // a signal cannot ring: look at the flag often enough
-    for (std::uint64_t waited = 0; waited < at_most_ms && !rung_ && !stop_requested.load(); waited += kSliceMs) {
+    for (std::uint64_t waited = 0; waited < at_most_ms && !rung_ && !stop_requested().load(); waited += kSliceMs) {
       condition_.wait_for(guard, std::chrono::milliseconds(kSliceMs), [this] { return rung_; });
     }
     rung_ = false;
@@ -66,17 +49,17 @@ class Doorbell {
 
 void listen_for_events(const Context& context, Doorbell& doorbell) {
   ApiClient client = local_client(context);
-  while (!stop_requested.load()) {
+  while (!stop_requested().load()) {
     const auto on_event = [&doorbell](const net::SseEvent& event) {
       if (event.event == "message") {
         doorbell.ring();
       }
-      return !stop_requested.load();
+      return !stop_requested().load();
     };
     // The end of the stream, whatever its cause, is followed by a new one: the daemon may just be restarting.
-    static_cast<void>(client.events("/v1/events", on_event, &stop_requested));
+    static_cast<void>(client.events("/v1/events", on_event, &stop_requested()));
     doorbell.ring();
-    for (std::uint64_t waited = 0; waited < kReconnectMs && !stop_requested.load(); waited += 50) {
+    for (std::uint64_t waited = 0; waited < kReconnectMs && !stop_requested().load(); waited += 50) {
       pause_ms(50);
     }
   }
@@ -110,6 +93,7 @@ void print_rows(const InboxArguments& arguments, const Context& context, ApiClie
   }
 }
 
+// Ctrl-C and SIGTERM end it in order, with exit code 0.
 int follow(const InboxArguments& arguments, const Context& context, ApiClient& client) {
   stop_on_signals();
   Doorbell doorbell;
@@ -117,7 +101,7 @@ int follow(const InboxArguments& arguments, const Context& context, ApiClient& c
   std::set<std::string> printed;
   std::string since;
   bool lost = false;
-  while (!stop_requested.load() && context.output.out.good()) {
+  while (!stop_requested().load() && context.output.out.good()) {
     InboxArguments page = arguments;
     page.limit = since.empty() ? arguments.limit : 1000;
     page.unread = arguments.unread && since.empty();  // another session may mark a row before it is printed here
@@ -132,7 +116,7 @@ int follow(const InboxArguments& arguments, const Context& context, ApiClient& c
     lost = now_lost;
     doorbell.wait(lost ? kReconnectMs : kFollowRefreshMs);
   }
-  stop_requested.store(true);
+  stop_requested().store(true);
   return 0;
 }
 
@@ -182,18 +166,15 @@ std::string inbox_text(const JsonValue& row, const SenderNames& names, const Out
 }
 
 int run_inbox(const InboxArguments& arguments, const Context& context) {
-  Outcome<ConfigFile> config = require_mesh(context.paths, arguments.mesh);
-  if (!config.ok()) {
-    return context.output.fail(config.failure());
+  Outcome<MeshAccess> access = reach_mesh(context, arguments.mesh, arguments.daemon);
+  if (!access.ok()) {
+    return context.output.fail(access.failure());
   }
-  Outcome<ApiClient> client = reach_daemon(context, arguments.daemon);
-  if (!client.ok()) {
-    return context.output.fail(client.failure());
-  }
+  ApiClient& client = access->client;
   if (arguments.follow) {
-    return follow(arguments, context, *client);
+    return follow(arguments, context, client);
   }
-  const Result<ApiReply> reply = client->call("GET", inbox_target(arguments, {}));
+  const Result<ApiReply> reply = client.call("GET", inbox_target(arguments, {}));
   if (!reply) {
     return context.output.fail(no_answer(context, reply.error()));
   }
@@ -205,7 +186,7 @@ int run_inbox(const InboxArguments& arguments, const Context& context) {
     context.output.json(JsonValue(JsonValue::Array(items)));
     return 0;
   }
-  const SenderNames names = ask_names(*client, items);
+  const SenderNames names = ask_names(client, items);
   for (auto row = items.rbegin(); row != items.rend(); ++row) {
     context.output.out << inbox_text(*row, names, context.output);
   }
@@ -262,6 +243,10 @@ int run_inbox_flush(const InboxFlushArguments& arguments, const Context& context
       client->call("DELETE", "/v1/inbox" + query_of({{"mesh", arguments.mesh}, {"before", arguments.before}}));
   if (!reply) {
     return context.output.fail(no_answer(context, reply.error()));
+  }
+  if (reply->status == 400 && !arguments.before.empty()) {
+    return context.output.fail({ExitCode::kUsage, "--before: found \"" + printable(arguments.before) + "\"",
+                                "an ISO 8601 time such as 2026-01-31T12:00:00Z", "nothing was deleted; try again"});
   }
   if (!reply->ok()) {
     return context.output.fail(refused(*reply, "flushing the inbox"));

@@ -108,6 +108,20 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
   return best;
 }
 
+int report_unwritten(const CLI::App& app, int exit_code, std::ostream& out, std::ostream& err) {
+  out.flush();
+  if (out.good()) {
+    return exit_code;
+  }
+  std::string words;
+  innermost(app, words);
+  const Output output{out, err, false, wants_colour(2)};
+  const int code = output.fail({ExitCode::kIo, "not all of the output could be written",
+                                "a terminal, a file with room, or a reader that stays",
+                                "what the command did is done; only its words are lost"});
+  return exit_code != 0 ? exit_code : has_own_code(words) ? 1 : code;
+}
+
 int report_parse_error(const CLI::App& app, const CLI::ParseError& error, std::ostream& out, std::ostream& err) {
   if (error.get_exit_code() == 0) {
     return app.exit(error, out, err);

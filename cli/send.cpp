@@ -10,6 +10,7 @@
 #include "cli/json_fields.hpp"
 #include "cli/peers.hpp"
 #include "cli/recipient.hpp"
+#include "cli/stop_signals.hpp"
 #include "protocol/ids.hpp"
 
 namespace cm::cli {
@@ -178,6 +179,10 @@ int send_one(const SendArguments& arguments, const Context& context, ApiClient& 
   const std::string id = arguments.id.empty() ? protocol::generate_uuid_v4(protocol::system_random()) : arguments.id;
   sent.client_message_id = id;
   const JsonValue body = send_body(sent.recipient.target, message, arguments.priority, id, sent.recipient.mesh);
+  const double wait_seconds = parse_wait(arguments.wait).value_or(0);
+  if (wait_seconds > 0) {
+    stop_on_signals();  // before the message is on its way: whoever ends the wait learns that it is
+  }
   Result<ApiReply> reply = post_send(client, body);
   if (!reply) {
     return fail_send(arguments, context, no_answer(context, reply.error()));
@@ -186,7 +191,6 @@ int send_one(const SendArguments& arguments, const Context& context, ApiClient& 
     return fail_send(arguments, context, send_failure(sent.recipient, *reply));
   }
   sent.reply = reply->body;
-  const double wait_seconds = parse_wait(arguments.wait).value_or(0);
   if (wait_seconds > 0) {
     Outcome<AwaitedMessage> awaited =
         await_delivery(client, context, id, text_of(sent.reply, "broker_message_id"), sent.recipient, wait_seconds);
@@ -249,43 +253,44 @@ Failure send_refused(const ApiReply& reply) {
 }
 
 int run_send(const SendArguments& arguments, const Context& context) {
+  if (arguments.to.empty()) {
+    return fail_send(arguments, context,
+                     {ExitCode::kUsage, "the recipient is empty", "a name, a key or the beginning of one, @group or *",
+                      "run `claudemesh peer list` to see who is online"});
+  }
   Outcome<std::string> message = message_text(arguments, context.in);
   if (!message.ok()) {
     return fail_send(arguments, context, message.failure());
   }
-  Outcome<ConfigFile> config = require_mesh(context.paths, arguments.mesh);
-  if (!config.ok()) {
-    return fail_send(arguments, context, config.failure());
-  }
-  Outcome<ApiClient> client = reach_daemon(context, arguments.daemon);
-  if (!client.ok()) {
-    return fail_send(arguments, context, client.failure());
+  Outcome<MeshAccess> access = reach_mesh(context, arguments.mesh, arguments.daemon);
+  if (!access.ok()) {
+    return fail_send(arguments, context, access.failure());
   }
   const std::string mesh =
-      arguments.mesh.empty() && config->meshes.size() == 1 ? config->meshes.front().slug : arguments.mesh;
+      arguments.mesh.empty() && access->config.meshes.size() == 1 ? access->config.meshes.front().slug : arguments.mesh;
   const RecipientKind kind = classify_recipient(arguments.to);
   const std::string own_mesh =
-      kind == RecipientKind::kKey ? mesh_of_own_key(*config, lower(arguments.to), mesh) : std::string();
+      kind == RecipientKind::kKey ? mesh_of_own_key(access->config, lower(arguments.to), mesh) : std::string();
   if (!own_mesh.empty() && !arguments.self) {
     return fail_send(arguments, context,
                      {ExitCode::kFailed, "the recipient is your own member key", "somebody else's key",
                       "add --self to reach your other sessions"});
   }
   if (!own_mesh.empty()) {
-    return send_to_siblings(arguments, context, *client, lower(arguments.to), own_mesh, *message);
+    return send_to_siblings(arguments, context, access->client, lower(arguments.to), own_mesh, *message);
   }
   if (arguments.self) {
     context.output.warning("--self has no effect: the recipient is not your own member key");
   }
   std::optional<std::vector<JsonValue>> rows;
   if (kind != RecipientKind::kMany) {
-    rows = roster(*client, mesh);
+    rows = roster(access->client, mesh);
   }
   Outcome<Recipient> recipient = resolve_recipient(arguments.to, mesh, rows);
   if (!recipient.ok()) {
     return fail_send(arguments, context, recipient.failure());
   }
-  return send_one(arguments, context, *client, Sent{*recipient, {}, {}, Delivery::kNotAwaited}, *message);
+  return send_one(arguments, context, access->client, Sent{*recipient, {}, {}, Delivery::kNotAwaited}, *message);
 }
 
 }  // namespace cm::cli

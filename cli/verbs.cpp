@@ -268,6 +268,36 @@ void add_mesh(CLI::App& app, int& exit_code) {
   backup->add_option("path", arguments->path, "The new file; it must not exist")->required();
 }
 
+// Names of verbs to their help: CLI11 itself knows only the flag.
+int print_help(const CLI::App& app, const std::vector<std::string>& names, const Output& output) {
+  const CLI::App* verb = &app;
+  std::string words = app.get_name();
+  for (const std::string& name : names) {
+    const std::vector<const CLI::App*> found =
+        verb->get_subcommands([&name](const CLI::App* candidate) { return candidate->check_name(name); });
+    if (found.empty()) {
+      return output.fail({ExitCode::kUsage, "`" + words + "` has no command " + printable(name),
+                          "a command that it has", "run `" + words + " --help` to see them"});
+    }
+    verb = found.front();
+    words += " " + verb->get_name();
+  }
+  // Not verb->help(): that of a command line in which `help` was chosen is always the help of `help`.
+  output.out << verb->get_formatter()->make_help(verb, words, CLI::AppFormatMode::Normal);
+  return 0;
+}
+
+// As in 1.37.0, beside --help and --version.
+void add_help(CLI::App& app, int& exit_code) {
+  auto names = std::make_shared<std::vector<std::string>>();
+  CLI::App* help = app.add_subcommand("help", "Show this help, or that of a command");
+  help->add_option("command", *names, "The command, for example: help daemon up");
+  help->footer("Example:\n  claudemesh help send");
+  help->callback([&app, names, &exit_code] { exit_code = print_help(app, *names, process_context().output); });
+  CLI::App* version = app.add_subcommand("version", "Show the version of this program");
+  version->callback([&app] { std::cout << app.version() << '\n'; });
+}
+
 }  // namespace
 
 void add_verbs(CLI::App& app, int& exit_code) {
@@ -287,6 +317,7 @@ void add_verbs(CLI::App& app, int& exit_code) {
   add_status(*message, "status", exit_code);
   add_daemon(app, exit_code);
   add_mesh(app, exit_code);
+  add_help(app, exit_code);
 }
 
 }  // namespace cm::cli

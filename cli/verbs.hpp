@@ -21,6 +21,10 @@ void add_verbs(CLI::App& app, int& exit_code);
 // `check` and `plugin`, whose own code for it that is).
 int report_parse_error(const CLI::App& app, const CLI::ParseError& error, std::ostream& out, std::ostream& err);
 
+// Flushes `out` and says when not all of it could be written: a full disk behind `>` must not look like success.
+// Answers `exit_code`, or when that is 0 and something is missing 10 (1 below the verbs with codes of their own).
+int report_unwritten(const CLI::App& app, int exit_code, std::ostream& out, std::ostream& err);
+
 // The candidate with the smallest edit distance, if it is near enough to be a slip; empty otherwise.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 

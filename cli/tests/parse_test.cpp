@@ -46,6 +46,33 @@ TEST(Parse, AnInviteLinkIsNeverRepeated) {
   EXPECT_NE(parsed.err.find("claudemesh join"), std::string::npos);
 }
 
+// What a full disk behind `>` leaves.
+TEST(Parse, OutputThatCannotBeWrittenIsAFailure) {
+  const auto report = [](const std::string& line, int code, bool writable) {
+    CLI::App app("test", "claudemesh");
+    CLI::App* list = app.add_subcommand("list", "");
+    CLI::App* daemon = app.add_subcommand("daemon", "");
+    list->callback([] {});
+    daemon->callback([] {});
+    app.parse(line);
+    std::ostringstream out;
+    out.setstate(writable ? std::ios::goodbit : std::ios::badbit);
+    std::ostringstream err;
+    const int result = report_unwritten(app, code, out, err);
+    if (writable) {
+      EXPECT_EQ(err.str(), "");
+    } else {
+      test::expect_three_parts(err.str());
+    }
+    return result;
+  };
+  EXPECT_EQ(report("list", 0, true), 0);
+  EXPECT_EQ(report("list", 5, true), 5);
+  EXPECT_EQ(report("list", 0, false), 10);
+  EXPECT_EQ(report("list", 5, false), 5) << "the first failure counts";
+  EXPECT_EQ(report("daemon", 0, false), 1);
+}
+
 TEST(Parse, AFarWordGetsNoAdvice) {
   EXPECT_EQ(parse("xylophone").err.find("did you mean"), std::string::npos);
 }

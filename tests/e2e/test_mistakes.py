@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -110,6 +111,8 @@ class Messages(Case):
         self.refused(alice, 1, "send", alice.key(slug), "to myself")
         self.refused(alice, 1, "send", "--mesh", "no-such-mesh", "*", "hi")
         self.refused(alice, 3, "send", "*", "-", stdin="")
+        self.refused(alice, 3, "send", "", "to nobody")
+        self.refused(alice, 3, "inbox", "flush", "--before", "yesterday")
         answer = self.refused(alice, 1, "send", "--json", "nobody", "hi")
         self.assertEqual((answer.json()["ok"], answer.json()["via"]), (False, "daemon"))
         self.refused(alice, 3, "message", "status", "short")
@@ -122,6 +125,26 @@ class Messages(Case):
         self.refused(alice, 3, "send", bob.key(slug), "-", stdin="x" * 300_000)
         alice.run("send", "--wait", bob.key(slug), "-", stdin="y" * 30_000)
         bob.receives("y" * 30_000)
+
+    def test_ctrl_c_while_waiting_says_that_nothing_is_lost(self):
+        slug = self.world.mesh()
+        alice, bob = self.world.members(slug, "alice", "bob")
+        key = bob.key(slug)
+        bob.down()
+        self.world.broker.kill()
+        try:
+            wait_until(lambda: not alice.linked(), "the end of the link")
+            waiting = alice.start("send", "--wait=60", "--id", "ctrl-c-1", key, "goes out all the same")
+            wait_until(lambda: "ctrl-c-1" in alice.run("daemon", "outbox", "list", "--json").out, "the outbox row")
+            waiting.send_signal(signal.SIGINT)
+            out, err = waiting.communicate(timeout=20)
+        finally:
+            self.world.broker.start()
+        self.assertEqual((waiting.returncode, out), (1, ""), err)
+        self.assertIn("stopped waiting for message ctrl-c-1", err)
+        self.assertIn("claudemesh message status ctrl-c-1", err)
+        bob.up()
+        bob.receives("goes out all the same")
 
     def test_text_of_others_cannot_control_the_terminal(self):
         slug = self.world.mesh()
@@ -354,7 +377,30 @@ class CommandLine(Case):
         home = self.world.home("user")
         for words in ((), ("join",), ("send",), ("inbox",), ("peer", "list"), ("daemon", "up"), ("mesh", "invite")):
             self.assertIn("Usage:", home.run(*words, "--help").out)
+            self.assertEqual(home.run("help", *words).out, home.run(*words, "--help").out)
+        self.refused(home, 3, "help", "daemon", "fly")
         self.assertRegex(home.run("--version").out, r"^claudemesh \d+\.\d+\.\d+")
+        self.assertEqual({home.run(word).out for word in ("version", "-V")}, {home.run("--version").out})
+
+    def test_output_that_is_lost_is_no_success(self):
+        home = self.world.home("user")
+        for words, code in ((("list", "--json"), 10), (("--help",), 10), (("send", "--help"), 10), (("daemon",), 1)):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([self.world.binary, *words], stdout=full, stderr=subprocess.PIPE, text=True,
+                                      env=home.environment, timeout=20, check=False)
+            self.assertEqual(done.returncode, code, (words, done.stderr))
+            self.assertIn("not all of the output could be written", done.stderr)
+
+    def test_a_reader_that_goes_ends_the_command_quietly(self):
+        """As with other programs: `claudemesh list | head -1` says nothing on its error stream."""
+        home = self.world.home("user")
+        for words in (("list", "--json"), ("--help",), ("daemon",)):
+            reader, writer = os.pipe()
+            os.close(reader)
+            done = subprocess.run([self.world.binary, *words], stdout=writer, stderr=subprocess.PIPE, text=True,
+                                  env=home.environment, timeout=20, check=False, restore_signals=True)
+            os.close(writer)
+            self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, ""), words)
 
 
 class Operator(Case):
