@@ -86,7 +86,9 @@ IoResult StreamSocket::write(std::span<const iovec> pieces) {
 
 IoResult StreamSocket::write_tls(std::span<const iovec> pieces) {
   // Small frames are packed into whole records: one record per frame would cost 22 bytes and one system call each.
-  thread_local std::array<std::uint8_t, kTlsRecordBytes> stage;
+  // Made by the first write of a thread, as most threads never write.
+  thread_local const auto owned = std::make_unique<std::array<std::uint8_t, kTlsRecordBytes>>();
+  std::array<std::uint8_t, kTlsRecordBytes>& stage = *owned;
   std::size_t total = 0;
   std::size_t piece = 0;
   std::size_t offset = 0;

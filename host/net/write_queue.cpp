@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <memory>
 
 #include "host/net/detail/write_queue.hpp"
 
@@ -30,7 +31,10 @@ void WriteQueue::push(std::span<const std::uint8_t> head, SharedBuffer payload) 
 // Fills the pieces from the front of the queue. Neighbouring small parts share one piece in the thread's stage, whose
 // content is rebuilt on each call, so it need not outlive the write.
 std::size_t WriteQueue::gather(std::span<iovec> pieces) const {
-  thread_local std::array<std::uint8_t, kStageBytes> stage;
+  // Made by the first write of a thread: a buffer inside the thread's own storage is zeroed for threads that never
+  // write.
+  thread_local const auto owned = std::make_unique<std::array<std::uint8_t, kStageBytes>>();
+  std::array<std::uint8_t, kStageBytes>& stage = *owned;
   std::size_t staged = 0;
   std::size_t count = 0;
   bool last_in_stage = false;
