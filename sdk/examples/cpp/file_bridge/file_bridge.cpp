@@ -15,6 +15,7 @@
 //   mappings = ["alerts=bob"]
 #include <claudemesh/cpp/bridge.hpp>
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <string>
@@ -125,7 +126,14 @@ class FileBridge final : public cm::BridgeInstance {
     return !text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") == std::string::npos;
   }
 
-  // A message of the mesh belongs to its topic or, without one, to who sent it.
+  bool is_target(const std::string& name) const {
+    const auto& mappings = rules().mappings();
+    return std::any_of(mappings.begin(), mappings.end(),
+                       [&](const auto& entry) { return entry.second.target == name; });
+  }
+
+  // A message of the mesh belongs to its topic or, without one, to who sent it: by the key, if that is mapped, else by
+  // the name. The key is always known; a name only after its owner has been seen.
   void from_event(std::string_view kind, std::string_view event) {
     if (kind != "message") {
       return;
@@ -135,7 +143,9 @@ class FileBridge final : public cm::BridgeInstance {
     message.mesh = json::text(event, "mesh");
     message.author_id = json::text(event, "sender_pubkey");
     message.author_name = json::text(event, "sender_name");
-    message.channel = topic.empty() ? message.author_name : (topic.front() == '#' ? "" : "#") + topic;
+    message.channel = !topic.empty()                 ? (topic.front() == '#' ? "" : "#") + topic
+                      : is_target(message.author_id) ? message.author_id
+                                                     : message.author_name;
     message.message_id = json::text(event, "client_message_id");
     message.text = json::text(event, "body");
     from_mesh(std::move(message));
