@@ -51,6 +51,13 @@ static uint64_t decode(const char* json, uint64_t size, uint64_t at, struct buff
   return at + 1;
 }
 
+static uint64_t skip_blanks(const char* json, uint64_t size, uint64_t at) {
+  while (at < size && (json[at] == ' ' || json[at] == '\t' || json[at] == '\n' || json[at] == '\r')) {
+    ++at;
+  }
+  return at;
+}
+
 char* json_text(const char* json, uint64_t size, const char* name) {
   struct buffer found = {NULL, 0, 0, false};
   int depth = 0;
@@ -61,9 +68,11 @@ char* json_text(const char* json, uint64_t size, const char* name) {
       continue;
     }
     at = decode(json, size, at, &found);
-    if (depth == 1 && !found.failed && base_same(found.data, found.size, name) && at + 1 < size && json[at] == ':' &&
-        json[at + 1] == '"') {
-      decode(json, size, at + 1, &found);
+    const uint64_t colon = skip_blanks(json, size, at);
+    const uint64_t value = skip_blanks(json, size, colon + 1);
+    if (depth == 1 && !found.failed && base_same(found.data, found.size, name) && value < size && json[colon] == ':' &&
+        json[value] == '"') {
+      decode(json, size, value, &found);
       return found.data;
     }
   }

@@ -65,7 +65,7 @@ int main(int argc, char** argv) {
   cm_test_offer(CM_PEER_ID, NULL, &peer);
   CM_TEST(cm_test_begin() == CM_OK);
 
-  CM_TEST(post("{\"id\":\"1\",\"channel\":\"general\",\"author\":\"zoe\",\"text\":\"hello \\u00fc\"}") == 200);
+  CM_TEST(post("{ \"id\" : \"1\",\n\"channel\":\"general\",\"author\":\"zoe\",\"text\":\"hello \\u00fc\"}") == 200);
   CM_TEST(strstr(cm_test.response, "\"outcome\":1") != NULL);
   CM_TEST(strcmp(sent_to, "alice") == 0);
   CM_TEST(strcmp(sent_text, "zoe: hello \xc3\xbc\n-- via http:{{name}}") == 0);

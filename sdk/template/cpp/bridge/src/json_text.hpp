@@ -58,9 +58,10 @@ inline std::string json_text(std::string_view json, std::string_view member) {
       continue;
     }
     const std::string name = json_string(json, at);
-    if (depth == 1 && name == member && at + 1 < json.size() && json[at] == ':' && json[at + 1] == '"') {
-      ++at;
-      return json_string(json, at);
+    const std::size_t colon = json.find_first_not_of(" \t\r\n", at);
+    std::size_t value = colon < json.size() ? json.find_first_not_of(" \t\r\n", colon + 1) : json.size();
+    if (depth == 1 && name == member && value < json.size() && json[colon] == ':' && json[value] == '"') {
+      return json_string(json, value);
     }
   }
   return {};
