@@ -10,7 +10,7 @@ import socket
 import subprocess
 
 from e2e_case import Case
-from world import read, wait_until
+from world import SOURCES, read, wait_until
 
 
 def tampered(token, **changes):
@@ -329,6 +329,20 @@ class Configurations(Case):
                 self.assertNotIn("terminate called", result.err)
         result = home.run("run", os.path.join(home.path, "none.toml"), code=2)
         self.assertIn("none.toml", result.err)
+
+    def test_a_broker_on_all_interfaces_is_asked_for_its_address(self):
+        home = self.world.home("user")
+        path, log = (os.path.join(home.path, name) for name in ("everywhere.toml", "everywhere.log"))
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f'include = ["{SOURCES}/etc/broker.toml"]\n[host]\ndata_dir = "{home.path}/data"\n[plugins.store]\n'
+                       f'path = "{home.path}/broker.db"\n[plugins.broker]\nlisten = "0.0.0.0:0"\npublic_url = ""\n')
+        with open(log, "ab") as file:
+            child = subprocess.Popen([self.world.binary, "run", path], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                                     env=home.environment)
+        self.addCleanup(lambda: child.poll() is None and child.kill())
+        wait_until(lambda: "set public_url before the first invite" in read(log), "the advice")
+        child.terminate()
+        self.assertEqual(child.wait(20), 0)
 
     def test_daemon_up_shows_what_the_daemon_said(self):
         home = self.world.home("user")

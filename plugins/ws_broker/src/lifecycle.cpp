@@ -2,6 +2,7 @@
 #include "plugins/ws_broker/src/broker.hpp"
 #include "plugins/ws_broker/src/frame_limit.hpp"
 #include "plugins/ws_broker/src/handlers.hpp"
+#include "plugins/ws_broker/src/text.hpp"
 #include "protocol/close_codes.hpp"
 
 namespace cm::broker {
@@ -101,6 +102,12 @@ Status Broker::listen() {
   const std::string scheme = options.tls_cert_file.empty() ? "ws://" : "wss://";
   public_url_ = options.public_url.empty() ? scheme + address + "/ws" : options.public_url;
   context_.host.log(LogLevel::kInfo, "the broker listens", {{"address", address}, {"public_url", public_url_}});
+  if (options.public_url.empty() && is_wildcard_address(address)) {
+    context_.host.log(LogLevel::kWarn,
+                      "invites will name an address that works on this machine only; the address that members use was "
+                      "expected; set public_url before the first invite",
+                      {{"public_url", public_url_}});
+  }
   if (options.operator_socket.empty()) {
     return {};
   }

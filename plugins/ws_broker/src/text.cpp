@@ -57,4 +57,9 @@ std::optional<std::string> text_if_set(const protocol::JsonValue& object, std::s
   return text.empty() ? std::nullopt : std::optional<std::string>(text);
 }
 
+bool is_wildcard_address(std::string_view address) {
+  const std::string_view host = address.substr(0, address.rfind(':'));
+  return host.empty() || host == "0.0.0.0" || host == "[::]" || host == "*";
+}
+
 }  // namespace cm::broker

@@ -1,4 +1,4 @@
-// Small texts: times, sortable ids, fields of JSON objects. Pure; usable on any thread.
+// Small texts: times, sortable ids, addresses, fields of JSON objects. Pure; usable on any thread.
 #pragma once
 
 #include <cstdint>
@@ -29,5 +29,8 @@ class SortableIds {
 std::string_view text_member(const protocol::JsonValue& object, std::string_view name);
 // A truthy text as JavaScript sees it: present, a string, not empty.
 std::optional<std::string> text_if_set(const protocol::JsonValue& object, std::string_view name);
+
+// Does an address such as "0.0.0.0:7900" or "[::]:7900" stand for all interfaces? Nobody can connect to it from elsewhere.
+bool is_wildcard_address(std::string_view address);
 
 }  // namespace cm::broker

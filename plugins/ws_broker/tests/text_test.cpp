@@ -15,6 +15,15 @@ TEST(Text, IsoTimeHasThreeDigitsAndZ) {
   EXPECT_EQ(iso_time(1'709'251'199'999), "2024-02-29T23:59:59.999Z");
 }
 
+TEST(Text, WildcardAddresses) {
+  for (const char* address : {"0.0.0.0:7900", "[::]:7900", ":7900", "*:7900"}) {
+    EXPECT_TRUE(is_wildcard_address(address)) << address;
+  }
+  for (const char* address : {"127.0.0.1:7900", "[::1]:7900", "10.0.0.0:80", "mesh.example.org:443"}) {
+    EXPECT_FALSE(is_wildcard_address(address)) << address;
+  }
+}
+
 TEST(SortableIds, GrowAndStayBase62) {
   SortableIds ids;
   const protocol::RandomSource random = protocol::system_random();
