@@ -19,26 +19,11 @@
 #include "cli/json_fields.hpp"
 #include "host/net/http_server.hpp"
 #include "host/net/loop.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::cli::test {
 
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_cli_XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
+using cm::test::TemporaryFolder;
 
 inline void write_text(const std::string& path, std::string_view text) {
   std::ofstream(path) << text;
@@ -50,7 +35,7 @@ inline std::string read_text(const std::string& path) {
 
 // A home with streams that are strings. `now_ms` is fixed.
 struct Home {
-  TempFolder folder;
+  TemporaryFolder folder;
   std::istringstream in;
   std::ostringstream out;
   std::ostringstream err;
@@ -58,8 +43,8 @@ struct Home {
   Context context{Output{out, err, false, false}, in, no_start, {}, [] { return std::int64_t{1'700'000'000'000}; }};
 
   Home() {
-    context.paths.home = folder.path();
-    context.paths.config_dir = folder.path() + "/.claudemesh";
+    context.paths.home = folder.path().string();
+    context.paths.config_dir = folder.file(".claudemesh");
     context.paths.daemon_dir = context.paths.config_dir + "/daemon";
     std::filesystem::create_directories(context.paths.daemon_dir);
   }

@@ -102,8 +102,8 @@ TEST(ConfigFile, RequireMeshNamesWhatIsThere) {
 }
 
 TEST(Files, ALockIsHeldByOneAtATime) {
-  test::TempFolder folder;
-  const std::string path = folder.path() + "/lock";
+  test::TemporaryFolder folder;
+  const std::string path = folder.file("lock");
   {
     const Result<FileLock> held = FileLock::acquire(path, 0);
     ASSERT_TRUE(held);
@@ -121,7 +121,7 @@ TEST(Files, WritingIntoAFolderThatIsMissingNamesIt) {
 }
 
 TEST(Paths, FollowTheEnvironment) {
-  test::TempFolder folder;
+  test::TemporaryFolder folder;
   const Paths plain = find_paths(Environment::of({{"HOME", "/home/u/"}}));
   EXPECT_EQ(plain.config_dir, "/home/u/.claudemesh");
   EXPECT_EQ(plain.daemon_dir, "/home/u/.claudemesh/daemon");

@@ -16,7 +16,7 @@ namespace {
 
 // A shell script in the place of the program: `script run config`.
 void be_executable(test::Home& home, const std::string& script) {
-  home.context.paths.executable = home.folder.path() + "/claudemesh";
+  home.context.paths.executable = home.folder.file("claudemesh");
   test::write_text(home.context.paths.executable, "#!/bin/sh\n" + script);
   ::chmod(home.context.paths.executable.c_str(), 0755);
   test::write_text(home.context.paths.config_dir + "/daemon.toml", "");
@@ -24,14 +24,14 @@ void be_executable(test::Home& home, const std::string& script) {
 
 TEST(DaemonConfig, IsSearchedInOrder) {
   test::Home home;
-  home.context.paths.executable = home.folder.path() + "/build/p/app/claudemesh";
+  home.context.paths.executable = home.folder.file("build/p/app/claudemesh");
   const Outcome<std::string> none = find_daemon_config(home.context.paths, "");
   if (!none.ok()) {  // a machine may have one in /etc
     EXPECT_NE(none.failure().expected.find(home.context.paths.config_dir + "/daemon.toml"), std::string::npos);
-    std::filesystem::create_directories(home.folder.path() + "/build/p/app");
-    std::filesystem::create_directories(home.folder.path() + "/etc");
-    test::write_text(home.folder.path() + "/etc/daemon.toml", "");
-    EXPECT_EQ(*find_daemon_config(home.context.paths, ""), home.folder.path() + "/etc/daemon.toml");
+    std::filesystem::create_directories(home.folder.file("build/p/app"));
+    std::filesystem::create_directories(home.folder.file("etc"));
+    test::write_text(home.folder.file("etc/daemon.toml"), "");
+    EXPECT_EQ(*find_daemon_config(home.context.paths, ""), home.folder.file("etc/daemon.toml"));
   }
   test::write_text(home.context.paths.config_dir + "/daemon.toml", "");
   EXPECT_EQ(*find_daemon_config(home.context.paths, ""), home.context.paths.config_dir + "/daemon.toml");

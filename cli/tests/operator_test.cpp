@@ -18,14 +18,14 @@ TEST(Operator, Durations) {
 }
 
 TEST(Operator, WhereTheSocketIs) {
-  test::TempFolder home;
+  test::TemporaryFolder home;
   EXPECT_EQ(find_operator_socket("/x", Environment::of({{"CLAUDEMESH_OPERATOR_SOCKET", "/y"}}), home.path()), "/x");
   EXPECT_EQ(find_operator_socket("", Environment::of({{"CLAUDEMESH_OPERATOR_SOCKET", "/y"}}), home.path()), "/y");
-  std::filesystem::create_directories(home.path() + "/.claudemesh/broker");
-  test::write_text(home.path() + "/.claudemesh/operator.sock", "");
-  EXPECT_EQ(find_operator_socket("", Environment(), home.path()), home.path() + "/.claudemesh/operator.sock");
-  test::write_text(home.path() + "/.claudemesh/broker/operator.sock", "");
-  EXPECT_EQ(find_operator_socket("", Environment(), home.path()), home.path() + "/.claudemesh/broker/operator.sock");
+  std::filesystem::create_directories(home.file(".claudemesh/broker"));
+  test::write_text(home.file(".claudemesh/operator.sock"), "");
+  EXPECT_EQ(find_operator_socket("", Environment(), home.path()), home.file(".claudemesh/operator.sock"));
+  test::write_text(home.file(".claudemesh/broker/operator.sock"), "");
+  EXPECT_EQ(find_operator_socket("", Environment(), home.path()), home.file(".claudemesh/broker/operator.sock"));
 }
 
 TEST(Operator, InviteKeys) {
@@ -36,7 +36,7 @@ TEST(Operator, InviteKeys) {
 
 TEST(Operator, InviteSendsWhatTheContractNames) {
   test::Home home;
-  const std::string socket = home.folder.path() + "/operator.sock";
+  const std::string socket = home.folder.file("operator.sock");
   test::FakeServer broker(socket);
   broker.answer("POST /v1/meshes/team/invites", 201, R"({"id":"I","code":"C","token":"T","url":"https://b/join/T"})");
   OperatorArguments arguments;
@@ -74,14 +74,14 @@ TEST(Operator, ABadDurationIsRefusedBeforeAnyRequest) {
 TEST(Operator, WithoutABroker) {
   test::Home home;
   OperatorArguments arguments;
-  arguments.socket = home.folder.path() + "/none.sock";
+  arguments.socket = home.folder.file("none.sock");
   EXPECT_EQ(run_mesh_list(arguments, home.context), 4);
   test::expect_three_parts(home.err.str());
 }
 
 TEST(Operator, TablesAlign) {
   test::Home home;
-  const std::string socket = home.folder.path() + "/operator.sock";
+  const std::string socket = home.folder.file("operator.sock");
   test::FakeServer broker(socket);
   broker.answer("GET /v1/meshes", 200,
                 R"({"meshes":[{"id":"1","slug":"a","name":"A","members":12,"online":1},)"

@@ -93,9 +93,9 @@ TEST(Peers, WithoutADaemonTheNetworkCode) {
 }
 
 TEST(SessionToken, ComesFromTheFileToo) {
-  test::TempFolder folder;
-  test::write_text(folder.path() + "/t", std::string(64, 'e') + "\n");
-  EXPECT_EQ(session_authorization(Environment::of({{"CLAUDEMESH_IPC_TOKEN_FILE", folder.path() + "/t"}})),
+  test::TemporaryFolder folder;
+  test::write_text(folder.file("t"), std::string(64, 'e') + "\n");
+  EXPECT_EQ(session_authorization(Environment::of({{"CLAUDEMESH_IPC_TOKEN_FILE", folder.file("t")}})),
             "ClaudeMesh-Session " + std::string(64, 'e'));
   EXPECT_EQ(session_authorization(Environment::of({{"CLAUDEMESH_IPC_TOKEN", "short"}})), "");
 }

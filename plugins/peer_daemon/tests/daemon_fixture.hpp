@@ -18,6 +18,7 @@
 #include "protocol/keys.hpp"
 #include "tests/support/fake_host.hpp"
 #include "tests/support/fake_storage.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::daemon {
 
@@ -207,8 +208,8 @@ struct TestPush {
 class DaemonTest : public ::testing::Test {
  protected:
   DaemonTest() : storage_(host_) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_daemon_XXXXXX").string();
-    home_ = ::mkdtemp(pattern.data());
+    std::filesystem::create_directory(home_);
+    std::filesystem::permissions(home_, std::filesystem::perms::owner_all);
     storage_.provide("store");
     transport_.provide(host_, "link");
     host_.now_us = 0;
@@ -219,7 +220,6 @@ class DaemonTest : public ::testing::Test {
     }
     daemon_.reset();
     host_.settle();
-    std::filesystem::remove_all(home_);
   }
 
   void write_config(const std::vector<std::string>& slugs) {
@@ -325,7 +325,8 @@ class DaemonTest : public ::testing::Test {
   std::unique_ptr<testing::FakeInstance> daemon_;
   std::vector<std::string> hooks_;
   std::int64_t rows_max_ = 50'000;
-  std::string home_;
+  const test::TemporaryFolder folder_;
+  const std::string home_ = folder_.file("home");
   protocol::KeyPair me_ = pair_of(1);
   protocol::KeyPair bob_ = pair_of(2);
   const std::string bob_key_ = bob_.public_key.hex();

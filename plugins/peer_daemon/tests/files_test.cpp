@@ -17,22 +17,19 @@
 #include "plugins/peer_daemon/src/process_probe.hpp"
 #include "plugins/peer_daemon/src/session_registry.hpp"
 #include "protocol/json.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::daemon {
 namespace {
 
 class FilesTest : public ::testing::Test {
  protected:
-  FilesTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_files_XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~FilesTest() override { std::filesystem::remove_all(directory_); }
   static unsigned mode(const std::string& path) {
     struct stat info{};
     return ::stat(path.c_str(), &info) == 0 ? info.st_mode & 0777U : 0U;
   }
-  std::string directory_;
+  const test::TemporaryFolder folder_;
+  const std::string directory_ = folder_.path().string();
 };
 
 std::string mesh_json(const std::string& slug, const protocol::KeyPair& pair) {
