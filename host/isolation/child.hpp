@@ -9,7 +9,7 @@ struct IsolatedPlugin::Child {
   Child(IsolatedPlugin& owner, std::uint64_t number, std::unique_ptr<Channel> channel, Session::Handlers handlers)
       : generation(number),
         session(*owner.host_side_, std::move(channel), std::move(handlers)),
-        context{session, *owner.host_side_, owner.host_, owner.counters_, owner.metrics_},
+        context{session, *owner.host_side_, owner.host_, owner.counters_, owner.metrics_, owner.streams_},
         basic(context),
         http(context),
         sockets(context),

@@ -23,7 +23,8 @@ namespace cm::isolation {
 inline constexpr std::uint32_t kLogLinesPerSecondMax = 200;  // of one child; more are dropped and counted
 inline constexpr std::size_t kRoutesMax = 4096;
 inline constexpr std::size_t kHeadersMax = 1024;
-inline constexpr std::size_t kAsksMax = 4096;  // hooks that a child may wait for at once
+inline constexpr std::size_t kUnansweredMax = 65'536;  // requests remembered; the host ends others by its own deadline
+inline constexpr std::size_t kAsksMax = 4096;          // hooks that a child may wait for at once
 
 // Counters over all children of one instance. Written by the loop, read by any thread.
 struct IsolationCounters {
@@ -40,12 +41,21 @@ struct IsolationCounters {
 // The metrics of the instance, which outlive its children: defined by the first, found again by the next.
 using MetricMemory = std::map<std::string, std::uint32_t>;
 
+class ForwardHttp;
+
+// What a stream of the host calls back. It outlives the children: a stream may end after the child that began it.
+// [loop]
+struct StreamRelay {
+  ForwardHttp* current = nullptr;  // of the child that lives now
+};
+
 struct ForwardContext {
   Session& session;
   HostSide& host_side;
   const cm_host* host;
   IsolationCounters& counters;
   MetricMemory& metrics;
+  StreamRelay& streams;
 
   template <typename Table>
   const Table* table(const char* id) const {
@@ -87,7 +97,10 @@ class ForwardBasic {
 // cm.http.server/1, cm.http.client/1
 class ForwardHttp {
  public:
-  explicit ForwardHttp(ForwardContext& context) : context_(context) {}
+  explicit ForwardHttp(ForwardContext& context) : context_(context) { context_.streams.current = this; }
+  ~ForwardHttp() { context_.streams.current = nullptr; }
+  ForwardHttp(const ForwardHttp&) = delete;
+  ForwardHttp& operator=(const ForwardHttp&) = delete;
   bool handle(const Frame& frame);
   void release_all();
 
@@ -116,6 +129,8 @@ class ForwardHttp {
   ForwardContext& context_;
   std::set<cm_handle> listeners_;
   std::set<cm_handle> calls_;
+  // What the child has not answered yet. It may hold some that the host has given up meanwhile.
+  std::set<cm_handle> unanswered_;
   std::vector<std::unique_ptr<Route>> routes_;
 };
 

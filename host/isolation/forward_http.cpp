@@ -163,6 +163,8 @@ void ForwardHttp::on_request(std::uint64_t route, cm_handle request, const cm_ht
   });
   if (!sent) {
     refuse_request(request, 413, "the body is larger than what crosses to the plugin's process\n");
+  } else if (unanswered_.size() < kUnansweredMax) {
+    unanswered_.insert(request);
   }
 }
 
@@ -206,6 +208,7 @@ void ForwardHttp::respond(const Frame& frame) {
     context_.session.garbage("a response that cannot be read");
     return;
   }
+  unanswered_.erase(request);
   const auto* table = context_.table<cm_http_server_v1>(CM_HTTP_SERVER_ID);
   if (table != nullptr && table->respond(context_.self(), request, status, headers.data(), headers.size(),
                                          to_bytes_pview(body)) == CM_INVALID) {
@@ -216,8 +219,10 @@ void ForwardHttp::respond(const Frame& frame) {
 }
 
 void ForwardHttp::stream_callback(void* user, cm_handle request, std::uint32_t what) noexcept {
-  auto* self = static_cast<ForwardHttp*>(user);
-  self->context_.session.send(Method::kHttpStream, request, [what](FrameWriter& writer) { writer.u32(what); });
+  // An event of a former child's stream is for a request that the child of today does not know, and passes over.
+  if (ForwardHttp* self = static_cast<const StreamRelay*>(user)->current; self != nullptr) {
+    self->context_.session.send(Method::kHttpStream, request, [what](FrameWriter& writer) { writer.u32(what); });
+  }
 }
 
 void ForwardHttp::stream_begin(const Frame& frame) {
@@ -229,10 +234,11 @@ void ForwardHttp::stream_begin(const Frame& frame) {
     context_.session.garbage("a response that cannot be read");
     return;
   }
+  unanswered_.erase(request);
   const auto* table = context_.table<cm_http_server_v1>(CM_HTTP_SERVER_ID);
   const cm_status status = table == nullptr ? CM_DENIED
                                             : table->stream_begin(context_.self(), request, http_status, headers.data(),
-                                                                  headers.size(), &stream_callback, this);
+                                                                  headers.size(), &stream_callback, &context_.streams);
   context_.session.reply(frame.call, status);
 }
 
@@ -323,6 +329,12 @@ void ForwardHttp::cancel(const Frame& frame) {
 }
 
 void ForwardHttp::release_all() {
+  for (const cm_handle request : unanswered_) {
+    refuse_request(request, 503, "the plugin that would have answered has ended; try again later\n");
+  }
+  unanswered_.clear();
+  // A stream is not ended here, because that would make its reader believe that it is complete: the listener cuts it
+  // off.
   for (const cm_handle call : calls_) {
     context_.table<cm_http_client_v1>(CM_HTTP_CLIENT_ID)->cancel(context_.self(), call);
   }

@@ -165,6 +165,7 @@ class IsolatedPlugin {
   net::TimerId restart_timer_ = net::TimerId::kNone;
   net::TimerId heartbeat_timer_ = net::TimerId::kNone;
   MetricMemory metrics_;
+  StreamRelay streams_;
   HookProxy hook_;
   TransportProxy transport_;
   BridgeProxy bridge_;

@@ -164,8 +164,8 @@ class Prober final : public cm::PluginInstance {
     if (verb == "hoard") {
       return std::to_string(hoard());
     }
-    if (verb == "memfd") {
-      return outcome(::memfd_create("x", 0));
+    if (verb == "unanswered") {
+      return std::to_string(unanswered_);
     }
     if (verb == "jobs-at-end") {
       leave_jobs(first);
@@ -361,8 +361,7 @@ class Prober final : public cm::PluginInstance {
     listener_.route("GET", "/counts", [this](const cm::HttpRequest& request) {
       request.respond(200, {}, "busy " + std::to_string(busy_) + " closed " + std::to_string(closed_));
     });
-    listener_.route("GET", "/never", [](const cm::HttpRequest&) {});
-    listener_.route("GET", "/die", [](const cm::HttpRequest&) { ::_exit(3); });
+    listener_.route("GET", "/never", [this](const cm::HttpRequest&) { ++unanswered_; });
     return {};
   }
 
@@ -435,6 +434,7 @@ class Prober final : public cm::PluginInstance {
   std::string events_;
   cm::HttpListener listener_;
   std::list<Stream> streams_;
+  int unanswered_ = 0;
   int busy_ = 0;
   int closed_ = 0;
 };
