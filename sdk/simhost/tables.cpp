@@ -206,10 +206,16 @@ constexpr cm_events_v1 kEvents = {sizeof(cm_events_v1), 0, events_publish, event
 
 // --- worker ----------------------------------------------------------------------------------------------------------
 
-cm_status worker_create_queue(cm_handle self, cm_text_pview, cm_handle* out) noexcept {
+// What Linux shows of a thread's name; the real host refuses longer ones, too.
+constexpr std::uint64_t kQueueNameBytesMax = 15;
+
+cm_status worker_create_queue(cm_handle self, cm_text_pview name, cm_handle* out) noexcept {
   Instance* instance = enter(self);
   if (instance == nullptr) {
     return CM_GONE;
+  }
+  if (name.size == 0 || name.size > kQueueNameBytesMax) {
+    return CM_INVALID;
   }
   *out = instance->next_handle();
   instance->queues.insert(*out);

@@ -445,7 +445,7 @@ static cm_status configure(void* instance) {
 }
 static cm_status start(void* instance) {
   struct {{name}}* self = instance;
-  const cm_status status = self->worker->create_queue(self->base.host->self, base_text("{{name}}"), &self->queue);
+  const cm_status status = self->worker->create_queue(self->base.host->self, base_text("storage"), &self->queue);
   if (status != CM_OK) {
     return base_fail(&self->base, status, "the host gave no worker; raise its limits or lower the load");
   }

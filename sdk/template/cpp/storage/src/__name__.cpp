@@ -220,7 +220,7 @@ class {{Name}} final : public cm::PluginInstance {
   void start(Done started) override {
     const cm_worker_v1* worker = host().worker_table();
     const bool made =
-        worker != nullptr && worker->create_queue(host().self(), cm::to_pview("{{name}}"), &queue_) == CM_OK;
+        worker != nullptr && worker->create_queue(host().self(), cm::to_pview("storage"), &queue_) == CM_OK;
     accepting_ = made;
     started(made ? cm::Status() : cm::make_error(cm::ErrorCode::kDenied, "the table cm.worker/1 is not granted"));
   }

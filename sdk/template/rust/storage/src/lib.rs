@@ -109,7 +109,7 @@ impl Plugin for {{Name}} {
     }
     fn start(&mut self) -> Result<(), Error> {
         if let (Some(worker), Some(shared)) = (self.worker, &self.shared) {
-            let status = unsafe { (worker.create_queue)(self.host.this(), View::text("{{name}}"), &mut self.queue) };
+            let status = unsafe { (worker.create_queue)(self.host.this(), View::text("storage"), &mut self.queue) };
             if status != CM_OK {
                 return Err(Error::new(status, "the host gave no worker; raise its limits or lower the load"));
             }
