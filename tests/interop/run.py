@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEM_PYTHON = "/usr/bin/python3"
 PURE = ("test_meshclient",)
 WIRE = ("test_harness", "test_join", "test_hello", "test_frames", "test_send", "test_presence", "test_idempotency",
-        "test_delivery", "test_client_1_37", "test_client_flows", "test_legacy_broker")
+        "test_delivery", "test_client_1_37", "test_client_flows", "test_legacy_broker", "test_attack")
 
 
 def ensure_packages():

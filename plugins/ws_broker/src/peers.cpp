@@ -1,4 +1,7 @@
 // Presence requests: who is there, and what a presence says about itself (wire/02 section 5).
+#include <algorithm>
+#include <utility>
+
 #include "plugins/ws_broker/src/handlers.hpp"
 #include "protocol/object_writer.hpp"
 #include "protocol/wire_parse.hpp"
@@ -45,6 +48,37 @@ JsonValue presence_event_data(const Presence& presence) {
 }
 
 namespace {
+
+// What a presence says about itself, with its hello: the answer to list_peers has it for all presences of a mesh and
+// must fit into the buffer of each socket.
+constexpr std::size_t kSaidBytesMax = 128 * 1024;
+constexpr std::size_t kGroupBytes = 24;  // what a group costs in JSON besides its texts
+
+std::size_t said_bytes(const Presence& presence) {
+  std::size_t bytes = presence.display_name.size() + presence.session_id.size() + presence.cwd.size() +
+                      protocol::to_json(presence.profile).size();
+  for (const auto* text : {&presence.summary, &presence.hostname, &presence.peer_type, &presence.channel,
+                           &presence.model, &presence.stats_json}) {
+    bytes += text->has_value() ? (*text)->size() : 0;
+  }
+  for (const protocol::GroupMembership& group : presence.groups) {
+    bytes += group.name.size() + (group.role ? group.role->size() : 0) + kGroupBytes;
+  }
+  return bytes;
+}
+
+// Changes what a presence says, unless it then says too much and more than before.
+template <typename Value>
+bool say(Broker& broker, const Presence& presence, Value& field, Value value) {
+  const std::size_t bytes_before = said_bytes(presence);
+  std::swap(field, value);
+  if (said_bytes(presence) <= std::max(kSaidBytesMax, bytes_before)) {
+    return true;
+  }
+  std::swap(field, value);
+  broker.context().metrics.drops.add("presence_size");
+  return false;
+}
 
 bool is_empty_object(const JsonValue& value) {
   const auto* object = value.as_object();
@@ -116,21 +150,24 @@ void handle_set_status(Broker& broker, Connection& connection, const JsonValue& 
   }
 }
 
-void handle_set_summary(Broker&, Connection& connection, const JsonValue& frame) {
+void handle_set_summary(Broker& broker, Connection& connection, const JsonValue& frame) {
   const JsonValue* summary = frame.find("summary");
   if (summary != nullptr && summary->as_string() == nullptr && !summary->is_null()) {
     return;
   }
-  connection.presence->summary = std::string(text_member(frame, "summary"));
+  Presence& presence = *connection.presence;
+  say(broker, presence, presence.summary, std::optional<std::string>(text_member(frame, "summary")));
 }
 
-void handle_set_stats(Broker&, Connection& connection, const JsonValue& frame) {
+void handle_set_stats(Broker& broker, Connection& connection, const JsonValue& frame) {
   const JsonValue* stats = frame.find("stats");
   if (stats == nullptr || !stats->is_object()) {
     return;
   }
-  connection.presence->stats_json = protocol::to_json(*stats);
-  connection.presence->stats = parse_stats(*stats);
+  Presence& presence = *connection.presence;
+  if (say(broker, presence, presence.stats_json, std::optional<std::string>(protocol::to_json(*stats)))) {
+    presence.stats = parse_stats(*stats);
+  }
 }
 
 void handle_set_visible(Broker& broker, Connection& connection, const JsonValue& frame) {
@@ -152,17 +189,23 @@ void handle_set_visible(Broker& broker, Connection& connection, const JsonValue&
   }
 }
 
-void handle_set_profile(Broker&, Connection& connection, const JsonValue& frame) {
+void handle_set_profile(Broker& broker, Connection& connection, const JsonValue& frame) {
   Presence& presence = *connection.presence;
+  JsonValue profile = presence.profile;
   for (const std::string_view name : {"avatar", "title", "bio"}) {
     const JsonValue* value = frame.find(name);
     if (value != nullptr && value->as_string() != nullptr) {
-      presence.profile.set(std::string(name), *value);
+      profile.set(std::string(name), *value);
     }
   }
   const JsonValue* capabilities = frame.find("capabilities");
   if (capabilities != nullptr && capabilities->as_array() != nullptr) {
-    presence.profile.set("capabilities", *capabilities);
+    profile.set("capabilities", *capabilities);
+  }
+  if (!say(broker, presence, presence.profile, std::move(profile))) {
+    connection.reply(error_frame("too_large", "a presence says at most 128 KiB about itself; shorten the profile",
+                                 request_id(frame)));
+    return;
   }
   connection.reply(plain_ack(request_id(frame)));
 }
@@ -173,16 +216,16 @@ void handle_join_group(Broker& broker, Connection& connection, const JsonValue& 
     return;
   }
   Presence& presence = *connection.presence;
-  protocol::GroupMembership group{*name, text_if_set(frame, "role")};
-  for (protocol::GroupMembership& known : presence.groups) {
-    if (known.name == *name) {
-      known = std::move(group);
-      return;
-    }
-  }
+  std::vector<protocol::GroupMembership> groups = presence.groups;
+  const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.name == *name; });
+  const bool is_new = known == groups.end();
   constexpr std::size_t kGroupsMax = 256;  // per presence
-  if (presence.groups.size() < kGroupsMax) {
-    presence.groups.push_back(std::move(group));
+  if (is_new && groups.size() >= kGroupsMax) {
+    return;
+  }
+  protocol::GroupMembership& group = is_new ? groups.emplace_back() : *known;
+  group = {*name, text_if_set(frame, "role")};
+  if (say(broker, presence, presence.groups, std::move(groups)) && is_new) {
     broker.delivery().drain(*presence.member);
   }
 }

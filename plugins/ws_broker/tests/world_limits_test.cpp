@@ -219,6 +219,31 @@ TEST_F(LimitsTest, SocketWithoutAHelloHoldsItsPlaceUntilItIsGone) {
   EXPECT_TRUE(admitted());
 }
 
+TEST_F(LimitsTest, PresenceThatSaysTooMuchOfItselfIsNotPassedOn) {
+  start("");
+  const std::string large(60'000, 'x');
+  for (int i = 0; i < 256; ++i) {
+    a_->send(R"({"type":"join_group","name":")" + std::to_string(i) + large + "\"}");
+  }
+  for (const char* field : {"avatar", "title", "bio"}) {
+    a_->send(R"({"type":"set_profile","_reqId":")" + std::string(field) + R"(",")" + field + R"(":")" + large + "\"}");
+  }
+  a_->send(R"({"type":"set_summary","summary":")" + large + "\"}");
+  a_->send(R"({"type":"set_stats","stats":{"x":")" + large + "\"}}");
+  const auto refused = a_->wait("error", "_reqId", "bio");
+  ASSERT_TRUE(refused.has_value());
+  EXPECT_EQ(text_of(*refused, "code"), "too_large");
+  a_->send(R"({"type":"join_group","name":"small"})");
+  a_->send(R"({"type":"list_peers","_reqId":"own"})");
+  ASSERT_TRUE(a_->wait("peers_list", "_reqId", "own").has_value()) << "it is served nevertheless";
+  b_->send(R"({"type":"list_peers","_reqId":"p"})");
+  const auto peers = b_->wait("peers_list", "_reqId", "p");
+  ASSERT_TRUE(peers.has_value());
+  const std::string text = protocol::to_json(*peers);
+  EXPECT_LT(text.size(), 140'000u);
+  EXPECT_NE(text.find(R"("name":"small")"), std::string::npos) << "what is short still fits";
+}
+
 TEST_F(LimitsTest, AcceptedHelloFreesThePlace) {
   start("max_pending_connections = 1\n");
   auto more = world_->member_client(alice_, "a2", kDaemon);
