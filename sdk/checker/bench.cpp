@@ -10,6 +10,7 @@
 
 #include "host/config/host_config.hpp"
 #include "sdk/checker/process_state.hpp"
+#include "sdk/simhost/host_functions.hpp"
 
 namespace cm::checker {
 namespace {
@@ -123,7 +124,7 @@ cm_status Bench::start() {
   for (sim::Instance* instance : node_->instances()) {
     bool answered = false;
     cm_status status = CM_BUSY;
-    std::string text = "no answer within " + std::to_string(kStartLimitMs / 1000) + " s";
+    std::string text = "and then nothing within " + std::to_string(kStartLimitMs / 1000) + " s";
     timed("start", [&] {
       instance->start([&](cm_status answer, std::string answer_text) {
         answered = true;
@@ -137,6 +138,7 @@ cm_status Bench::start() {
     }
     if (!answered) {
       instance->abandon_step();
+      status = CM_DEFER;
     }
     if (status != CM_OK) {
       return refuse(*instance, "start", status, text);
@@ -231,7 +233,26 @@ Outcome Bench::could_not(std::string_view what) const {
   return failed("it does not " + std::string(what) + ": " + problem_,
                 "a plugin that works with the values of the check (" + std::to_string(about_.config.values.size()) +
                     " were given)",
-                "give the values that it needs with --config FILE, or correct what the text says");
+                remedy());
+}
+
+// What the text of the problem points to.
+std::string Bench::remedy() const {
+  if (problem_.find("the unknown status") != std::string::npos) {
+    return "answer one of the statuses of <claudemesh/abi.h>";
+  }
+  if (problem_.find("answered CM_DEFER") != std::string::npos) {
+    return "after CM_DEFER call `complete` with the ticket of the step, in every branch (in C++: call `started`)";
+  }
+  const std::vector<std::string> asked = about_.manifest ? about_.manifest->host_tables : std::vector<std::string>();
+  for (const auto& table : sim::host_tables()) {
+    const bool named = problem_.find(table.id) != std::string::npos;
+    if (named && std::find(asked.begin(), asked.end(), table.id) == asked.end()) {
+      return "add \"" + std::string(table.id) +
+             "\" to `requires` in plugin.toml: an instance gets only tables that its manifest asks for";
+    }
+  }
+  return "give the values that it needs with --config FILE, or correct what the text says";
 }
 
 std::vector<sim::BreachNote> Bench::breaches() {

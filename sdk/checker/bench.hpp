@@ -51,7 +51,7 @@ class Bench {
   bool prepared() const noexcept { return prepared_; }
   cm_status create();
   cm_status configure();
-  cm_status start();  // waits on virtual time; CM_BUSY: no answer within kStartLimitMs
+  cm_status start();  // waits on virtual time; CM_DEFER: no answer within kStartLimitMs
   cm_status drain();
   void stop();        // drains nothing; stop and silence of everything
   void destroy();     // after stop: the end; what is left is in `left`
@@ -95,6 +95,7 @@ class Bench {
 
  private:
   std::string toml() const;
+  std::string remedy() const;
   cm_status refuse(sim::Instance& instance, std::string_view step, cm_status status, const std::string& text);
 
   const Subject& about_;

@@ -213,7 +213,9 @@ Outcome Child::outcome() const {
     const int number = WTERMSIG(wait_status_);
     return failed(
         "it crashed with signal " + std::to_string(number) + " (" + ::strsignal(number) + ")" + where + output_hint(),
-        "no crash", "run this check alone (--only NAME) under a debugger or with -fsanitize=address");
+        "no crash",
+        "run this check in one process under a debugger (gdb --args ... --only NAME --here), or build the plugin with "
+        "-fsanitize=address");
   }
   if (told_) {
     return *told_;

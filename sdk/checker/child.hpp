@@ -40,6 +40,7 @@ class Child {
   Outcome outcome() const;
   const std::string& last_progress() const noexcept { return progress_; }
   std::uint64_t seeds_done() const noexcept { return seeds_done_; }
+  bool timed_out() const noexcept { return timed_out_; }
   std::uint64_t took_ms() const noexcept { return took_ms_; }
 
  private:

@@ -63,11 +63,20 @@ HookAnswer& HookDriver::ask(std::string_view point, std::string_view json, std::
   answer.asked_us = bench_.world().scheduler().now_us();
   // Memory of exactly this size, so that a read beyond its end can be noticed.
   const std::vector<std::uint8_t> bytes(payload.begin(), payload.end());
-  const cm_hook_event event = {
-      sizeof(cm_hook_event), 0,           answers_.size(),
-      hview(point),          hview(json), cm_bytes_hview{bytes.empty() ? nullptr : bytes.data(), bytes.size()}};
+  const std::vector<char> name(point.begin(), point.end());
+  const std::vector<char> facts(json.begin(), json.end());
+  const cm_hook_event event = {sizeof(cm_hook_event),
+                               0,
+                               answers_.size(),
+                               hview({name.data(), name.size()}),
+                               hview({facts.data(), facts.size()}),
+                               cm_bytes_hview{bytes.empty() ? nullptr : bytes.data(), bytes.size()}};
   const cm_hook_reply reply = {sizeof(cm_hook_reply), 0, this, &HookDriver::set_payload, &HookDriver::finish};
   bench_.timed("invoke", [&] { answer.result = table_->invoke(instance_, &event, &reply); });
+  answer.wrote_into_event = !std::equal(bytes.begin(), bytes.end(), payload.begin(), payload.end(),
+                                        [](std::uint8_t a, char b) { return a == static_cast<std::uint8_t>(b); }) ||
+                            !std::equal(name.begin(), name.end(), point.begin(), point.end()) ||
+                            !std::equal(facts.begin(), facts.end(), json.begin(), json.end());
   return answer;
 }
 

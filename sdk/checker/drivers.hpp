@@ -29,6 +29,7 @@ struct HookAnswer {
   bool finished = false;  // a DEFER had its late answer
   std::uint32_t late_result = 0;
   std::uint32_t finishes = 0;
+  bool wrote_into_event = false;  // point, facts or payload are not what they were
   std::uint64_t asked_us = 0;
   std::uint64_t finished_us = 0;
 };

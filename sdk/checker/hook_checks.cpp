@@ -177,6 +177,18 @@ Outcome reads_within_bounds(const Subject& subject) {
   });
 }
 
+Outcome leaves_events_alone(const Subject& subject) {
+  return with_hook(subject, [](Bench& bench, HookDriver& hook) {
+    ask_everything(bench, hook);
+    const bool wrote = std::any_of(hook.answers().begin(), hook.answers().end(),
+                                   [](const auto& answer) { return answer->wrote_into_event; });
+    return wrote ? failed("after invoke the point, the facts or the payload of an event are not what they were",
+                          "memory that the host shows (`_hview`) is only read",
+                          "copy what you change, hand it to set_payload and answer CM_HOOK_REPLACE")
+                 : ok();
+  });
+}
+
 constexpr Check kChecks[] = {
     {"hook.has_a_sane_table", 5, "Its table names a kind, a timeout and invoke.", has_a_sane_table, CM_HOOK_ID},
     {"hook.ignores_unknown_points", 5, "It lets pass what it does not know.", ignores_unknown_points, CM_HOOK_ID},
@@ -186,6 +198,7 @@ constexpr Check kChecks[] = {
     {"hook.finishes_once", 9, "A deferred event is finished once, and none after stop.", finishes_once, CM_HOOK_ID},
     {"hook.reads_within_bounds", 11, "It survives empty, cut and odd facts and payloads.", reads_within_bounds,
      CM_HOOK_ID},
+    {"hook.leaves_events_alone", 11, "It writes into nothing that it was shown.", leaves_events_alone, CM_HOOK_ID},
 };
 
 }  // namespace

@@ -84,6 +84,18 @@ Outcome keeps_kind_promises(const Subject& subject) {
   if (kinds.empty()) {
     return failed("no kinds", "at least one kind, such as \"hook\"", "set `kinds` in the manifest");
   }
+  // Kinds are free, but a misspelt one of these keeps the plugin from being found by it.
+  std::vector<std::string> names;
+  for (const KindPromise& promise : kPromises) {
+    names.emplace_back(promise.kind);
+  }
+  for (const std::string& kind : kinds) {
+    const std::string near = options::nearest_name(kind, names);
+    if (!near.empty() && near != kind) {
+      return failed("the kind \"" + kind + "\"", "a kind that is known, or one of your own that looks like none",
+                    "did you mean \"" + near + "\"?");
+    }
+  }
   for (const KindPromise& promise : kPromises) {
     const bool claims = std::find(kinds.begin(), kinds.end(), promise.kind) != kinds.end();
     if (claims && !subject.manifest->provides_extension(promise.extension)) {
@@ -98,15 +110,21 @@ Outcome keeps_kind_promises(const Subject& subject) {
 Outcome asks_for_known_tables(const Subject& subject) {
   for (const std::string& wanted : subject.manifest->host_tables) {
     const auto tables = sim::host_tables();
+    std::vector<std::string> ids;
+    for (const auto& table : tables) {
+      ids.emplace_back(table.id);
+    }
+    const std::string near = options::nearest_name(wanted, ids);
     const bool known =
         std::any_of(tables.begin(), tables.end(), [&](const auto& table) { return table.id == wanted; }) ||
         sim::find_probed_table(wanted) != nullptr;
     const std::string name = wanted.substr(0, wanted.find('/'));
     const bool other_revision =
         std::any_of(tables.begin(), tables.end(), [&](const auto& table) { return table.id.starts_with(name + "/"); });
-    if (!known && (other_revision || !wanted.starts_with("cm."))) {
+    if (!known && (other_revision || !near.empty() || !wanted.starts_with("cm."))) {
       return failed("`requires` names " + wanted, "ids of tables that a host offers, such as cm.timer/1",
-                    "correct the id; what nobody offers will always be null");
+                    near.empty() ? "correct the id; what nobody offers will always be null"
+                                 : "did you mean " + near + "? What nobody offers will always be null");
     }
   }
   return ok();

@@ -84,7 +84,8 @@ Outcome picks_an_offered(const Subject& subject) {
     if (picked.status == CM_OK && std::find(offered.begin(), offered.end(), picked.version) != offered.end()) {
       return ok();
     }
-    return failed("init answered " + status_name(picked.status) + " and picked " + version_text(picked.version),
+    return failed("init answered " + status_name(picked.status) + " and picked " +
+                      (picked.version == kUntouched ? "none" : version_text(picked.version)),
                   "CM_OK and one of the versions that this host offers (" + version_text(offered.front()) + " ...)",
                   "look through the whole list and take one that you know");
   });
@@ -101,7 +102,8 @@ Outcome picks_from_newer_host(const Subject& subject) {
       return ok();
     }
     return failed("a host that offers 3.2, 2.0, " + version_text(offered[2]) + " and " + version_text(offered[3]) +
-                      " got " + status_name(picked.status) + " and version " + version_text(picked.version),
+                      " got " + status_name(picked.status) + " and " +
+                      (picked.version == kUntouched ? "no version" : "version " + version_text(picked.version)),
                   "CM_OK and one of the last two: the plugin's major number, not older than its minimum",
                   "compare each offered version with what you can work with; do not take the first");
   });

@@ -118,7 +118,18 @@ void print_header(std::ostream& out, const Subject& subject) {
   out << "checking " << title(subject) << "\n         " << subject.file.string() << "\n";
 }
 
-void print_result(std::ostream& out, const CheckResult& result) {
+std::string reason_of(const Outcome& outcome) {
+  std::string reason = outcome.found.substr(0, outcome.found.find(" while: "));
+  for (const char* step : {"its create answered", "its configure answered", "its start answered"}) {
+    const std::size_t at = reason.find(step);
+    if (at != std::string::npos) {
+      return reason.substr(at);
+    }
+  }
+  return reason;
+}
+
+void print_result(std::ostream& out, const CheckResult& result, std::string_view same_as) {
   const Outcome& outcome = result.outcome;
   switch (outcome.verdict) {
     case Verdict::kOk:
@@ -128,6 +139,10 @@ void print_result(std::ostream& out, const CheckResult& result) {
       out << "skipped  " << result.check->name << ": " << outcome.found << "\n";
       break;
     case Verdict::kFailed:
+      if (!same_as.empty()) {
+        out << "FAILED   " << result.check->name << ": for the same reason as " << same_as << "\n";
+        break;
+      }
       out << "FAILED   " << result.check->name << "\n"
           << "         found:    " << outcome.found << "\n"
           << "         expected: " << outcome.expected << "\n"
@@ -227,6 +242,7 @@ std::string list_as_markdown() {
       "    claudemesh plugin check my_plugin.so                      all checks that apply\n"
       "    claudemesh plugin check my_plugin.so --config values.toml with values for its options\n"
       "    claudemesh plugin check my_plugin.so --only 'faults.*'    some of them\n"
+      "    claudemesh plugin check my_plugin.so --only NAME --here   one, in this process, for a debugger\n"
       "    claudemesh plugin check my_plugin.so --fuzz 60            random lives for a minute\n"
       "    claudemesh plugin check my_plugin.so --seed 17            one random life again\n\n"
       "Each check runs in a process of its own, with a time limit, in the simulated host (`sdk/simhost`): no network "
@@ -236,7 +252,9 @@ std::string list_as_markdown() {
       "lets the\npower fail inside `done`. A failure says what was found, what was expected, which rule it is and what "
       "to "
       "do.\n"
-      "The exit code is 0 when nothing failed. `--json` and `--junit FILE` are for programs.\n\n"
+      "The exit code is 0 when nothing failed. What fails for a reason that was told before says so in one line, and "
+      "after\n"
+      "three checks that came to no end the rest is left out. `--json` and `--junit FILE` are for programs.\n\n"
       "`--config` names a TOML file: values of the plugin's options; `[plugins.NAME]` for other plugins that it "
       "needs;\n"
       "`[check]` with `durable = false` for a store that keeps nothing over its end, and `url` for the place that a\n"

@@ -20,7 +20,10 @@ Totals count(const std::vector<CheckResult>& results);
 std::string_view rule_title(std::uint32_t rule) noexcept;
 
 void print_header(std::ostream& out, const Subject& subject);
-void print_result(std::ostream& out, const CheckResult& result);
+// `same_as`: the check that has told the same reason before, or empty.
+void print_result(std::ostream& out, const CheckResult& result, std::string_view same_as = {});
+// What failures with one reason have in common: the text without the circumstances of each check.
+std::string reason_of(const Outcome& outcome);
 void print_totals(std::ostream& out, const std::vector<CheckResult>& results, std::uint64_t took_ms);
 void print_fuzz(std::ostream& out, const FuzzReport& report, const Subject& subject);
 std::string to_json(const Subject& subject, const std::vector<CheckResult>& results, const FuzzReport* fuzz);

@@ -198,6 +198,7 @@ std::vector<CheckResult> run_checks(const Subject& subject, const RunOptions& op
   std::vector<bool> finished(results.size(), false);
   std::size_t shown = 0;
   std::size_t started = 0;
+  std::size_t timeouts = 0;
   const auto show = [&] {
     while (shown < results.size() && finished[shown]) {
       done(results[shown++]);
@@ -207,7 +208,11 @@ std::vector<CheckResult> run_checks(const Subject& subject, const RunOptions& op
     while (started < results.size()) {
       id = started++;
       const Check& check = *results[id].check;
-      if (auto reason = skip_reason(check, subject)) {
+      auto reason = skip_reason(check, subject);
+      if (!reason && timeouts >= kTimeoutsMax) {
+        reason = skipped(std::to_string(timeouts) + " checks came to no end; mend these first");
+      }
+      if (reason) {
         results[id].outcome = *reason;
         finished[id] = true;
         continue;
@@ -223,11 +228,31 @@ std::vector<CheckResult> run_checks(const Subject& subject, const RunOptions& op
   run_children(job_count(options), next, [&](std::size_t id, Child& child) {
     results[id].outcome = child.outcome();
     results[id].took_ms = child.took_ms();
+    timeouts += child.timed_out() ? 1U : 0U;
     finished[id] = true;
     show();
   });
   show();
   return results;
+}
+
+std::vector<CheckResult> run_here(const Subject& subject, const RunOptions& options,
+                                  const std::function<void(const CheckResult&)>& done) {
+  const Check* check = find_check(options.only);
+  if (check == nullptr) {
+    return {};
+  }
+  RunFolder folder;
+  const std::filesystem::path own = folder.next();
+  std::filesystem::create_directories(own);
+  for (const char* variable : {"HOME", "TMPDIR", "XDG_CACHE_HOME", "CM_CHECK_BASE"}) {
+    ::setenv(variable, own.c_str(), 1);
+  }
+  register_caller();
+  const auto reason = skip_reason(*check, subject);
+  const CheckResult result{check, reason ? *reason : check->run(subject), 0};
+  done(result);
+  return {result};
 }
 
 FuzzReport run_fuzz(const Subject& subject, const RunOptions& options, std::uint64_t first_seed,

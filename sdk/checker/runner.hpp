@@ -15,6 +15,7 @@
 namespace cm::checker {
 
 inline constexpr std::uint32_t kTimeLimitMs = 20'000;  // of one check, unless it says otherwise
+inline constexpr std::size_t kTimeoutsMax = 3;         // then the checks that have not begun are left out
 inline constexpr std::size_t kFindingsMax = 10;        // of one fuzzing
 
 struct RunOptions {
@@ -47,6 +48,11 @@ Result<Subject> load_subject(const std::filesystem::path& file, const std::files
 // Calls `done` for each check in the order of the registry, as soon as it and all before it are finished.
 std::vector<CheckResult> run_checks(const Subject& subject, const RunOptions& options,
                                     const std::function<void(const CheckResult&)>& done);
+
+// One check in this process, without a time limit, so that a debugger is where the plugin is. Empty when `options.only`
+// names no check, or several. What the plugin breaks, it breaks here.
+std::vector<CheckResult> run_here(const Subject& subject, const RunOptions& options,
+                                  const std::function<void(const CheckResult&)>& done);
 
 // Runs seeds from `first_seed` on for a time, or exactly one when `seconds` is 0.
 FuzzReport run_fuzz(const Subject& subject, const RunOptions& options, std::uint64_t first_seed, std::uint32_t seconds);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 
 #include "sdk/checker/report.hpp"
@@ -22,6 +23,7 @@ struct Arguments {
   std::uint32_t fuzz_seconds = 0;
   std::uint64_t seed = 0;
   bool has_seed = false;
+  bool here = false;
 };
 
 int fuzz(const Arguments& arguments, const Subject& subject) {
@@ -44,11 +46,17 @@ int check(const Arguments& arguments, const Subject& subject) {
   if (!arguments.json) {
     print_header(std::cout, subject);
   }
-  const auto results = run_checks(subject, arguments.run, [&arguments](const CheckResult& result) {
-    if (!arguments.json) {
-      print_result(std::cout, result);
+  std::map<std::string, std::string_view> reasons;  // of failures -> the check that told it first
+  const auto show = [&](const CheckResult& result) {
+    if (arguments.json) {
+      return;
     }
-  });
+    const bool failed = result.outcome.verdict == Verdict::kFailed;
+    const bool known = failed && !reasons.try_emplace(reason_of(result.outcome), result.check->name).second;
+    print_result(std::cout, result, known ? reasons[reason_of(result.outcome)] : std::string_view());
+  };
+  const auto results =
+      arguments.here ? run_here(subject, arguments.run, show) : run_checks(subject, arguments.run, show);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
   if (results.empty()) {
     std::cerr << "no check is called " << arguments.run.only << "; claudemesh plugin check --list names them all\n";
@@ -99,8 +107,9 @@ void add_check_verb(CLI::App& plugin, int& exit_code) {
   verb->add_option("file", arguments->run.file, "The library")->type_name("FILE");
   verb->add_option("--config", arguments->run.config_file, "TOML with values for its options; see --help")
       ->type_name("FILE");
-  verb->add_option("--only", arguments->run.only, "Checks with this name, '*' stands for anything")
-      ->type_name("PATTERN");
+  CLI::Option* only = verb->add_option("--only", arguments->run.only, "Checks with this name, '*' stands for anything");
+  only->type_name("PATTERN");
+  verb->add_flag("--here", arguments->here, "With --only NAME: in this process, for a debugger")->needs(only);
   verb->add_option("--jobs", arguments->run.jobs, "Checks at the same time; 0: one per processor")
       ->check(CLI::Range(0, 64));
   verb->add_option("--slowness", arguments->run.slowness, "Multiplies all time limits, for slow machines")

@@ -49,7 +49,16 @@ cm_handle Instance::next_handle() {
 }
 
 cm_status Instance::create() {
-  const cm_status status = factory_.create(&host_, &instance_, &table_);
+  cm_status status = factory_.create(&host_, &instance_, &table_);
+  // As the real host: without these nothing could be ended.
+  const bool complete = instance_ != nullptr && table_ != nullptr &&
+                        CM_HAS_FUNCTION(table_, cm_instance_table_v1, destroy) && table_->stop != nullptr &&
+                        table_->destroy != nullptr;
+  if (status == CM_OK && !complete) {
+    error_ = "create answered CM_OK without an object and a table whose size covers at least stop and destroy";
+    instance_ = nullptr;
+    status = CM_INTERNAL;
+  }
   phase_ = status == CM_OK ? Phase::kCreated : Phase::kMade;
   return status;
 }

@@ -31,6 +31,18 @@ TEST(ReportTest, TellsPeopleWhatToDo) {
   EXPECT_NE(text.find("3 checks in 1.2 s: 1 ok, 1 failed, 1 skipped"), std::string::npos);
 }
 
+TEST(ReportTest, TellsOneReasonOnce) {
+  const Outcome first = failed("it does not start: its configure answered CM_DENIED: no clock", "d", "e");
+  const Outcome other = failed("a host without cm.log/1: its configure answered CM_DENIED: no clock", "x", "y");
+  EXPECT_EQ(reason_of(first), reason_of(other));
+  EXPECT_EQ(reason_of(failed("it crashed with signal 11 while: a", "", "")),
+            reason_of(failed("it crashed with signal 11 while: b", "", "")));
+  EXPECT_NE(reason_of(first), reason_of(failed("its configure answered CM_DENIED: no timer", "", "")));
+  std::ostringstream out;
+  print_result(out, CheckResult{&all_checks()[1], other, 7}, "symbols.is_library");
+  EXPECT_EQ(out.str(), "FAILED   symbols.is_trusted: for the same reason as symbols.is_library\n");
+}
+
 TEST(ReportTest, IsJson) {
   const boost::json::value json = boost::json::parse(to_json(Subject{}, results(), nullptr));
   EXPECT_EQ(json.at("failed").as_int64(), 1);

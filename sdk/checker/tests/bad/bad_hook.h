@@ -57,6 +57,11 @@ static uint32_t invoke(void* instance, const cm_hook_event* event, const cm_hook
     return CM_HOOK_CONTINUE;
   }
 #endif
+#ifdef BAD_WRITES_EVENT
+  if (event->payload.size > 0) {
+    ((uint8_t*)event->payload.data)[0] ^= 1;
+  }
+#endif
 #ifdef BAD_BLOCKS
   static int paused = 0; /* once is enough */
   const struct timespec pause = {paused++ == 0 ? 1 : 0, 200000000};

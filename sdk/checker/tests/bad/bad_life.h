@@ -166,21 +166,14 @@ static void misbehave_at_start(struct bad* bad) {
   }
 #endif
 #ifdef BAD_MEMORY
-  bad->leaked = malloc(1000);
-  memset(bad->leaked, 1, 1000);
-#endif
-#ifdef BAD_SMALL_MEMORY
-  bad->leaked = malloc(8);
-  memset(bad->leaked, 1, 8);
+  bad->leaked = malloc(BAD_MEMORY);
+  memset(bad->leaked, 1, BAD_MEMORY);
 #endif
 #ifdef BAD_KEPT_MEMORY
-  // 8 bytes more in each life, which show in some lives only.
-  static size_t* kept = NULL;
+  static size_t* kept = NULL; /* 8 bytes more in each life, which show in some lives only */
   static size_t kept_count = 0;
-  static size_t kept_room = 0;
-  if (kept_count == kept_room) {
-    kept_room = kept_room == 0 ? 1 : kept_room + 4;
-    kept = realloc(kept, kept_room * sizeof(size_t));
+  if (kept_count % 4 == 0) {
+    kept = realloc(kept, (kept_count + 4) * sizeof(size_t));
   }
   kept[kept_count++] = 1;
 #endif
@@ -394,7 +387,11 @@ static void reload_finish(cm_instance* instance, bool commit) {
 }
 
 static const cm_instance_table_v1 instance_table = {
+#ifdef BAD_EMPTY_TABLE
+    0,
+#else
     sizeof(cm_instance_table_v1),
+#endif
     0,
     configure,
     start,
@@ -428,7 +425,9 @@ static cm_status create(const cm_host* host, cm_instance** out_instance, const c
   bad->hook.timeout_ms = 2000;
   bad->hook.invoke = invoke;
   *out_instance = (cm_instance*)bad;
+#ifndef BAD_NO_TABLE
   *out_table = &instance_table;
+#endif
   return CM_OK;
 }
 
