@@ -19,6 +19,7 @@
 #include <optional>
 #include <thread>
 
+#include "host/isolation/posix_spawn.hpp"
 #include "host/isolation/sandbox.hpp"
 
 namespace cm::isolation {
@@ -49,38 +50,18 @@ std::vector<std::string> runner_environment() {
   return result;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> result;
-  for (std::string& text : texts) {
-    result.push_back(text.data());
-  }
-  result.push_back(nullptr);
-  return result;
-}
-
 // The descriptors of the child: nothing, the socket, the memory, and no other.
-class FileActions {
- public:
-  FileActions(int socket_fd, int memory_fd) {
-    ::posix_spawn_file_actions_init(&actions_);
-    ::posix_spawn_file_actions_adddup2(&actions_, socket_fd, kRunnerSocketFd);
-    ::posix_spawn_file_actions_adddup2(&actions_, memory_fd, kRunnerMemoryFd);
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    // A plugin's writes to standard error would be a way around the bounds of the log; a sanitizer's report is wanted.
-    if (kLimitsAddressSpace) {
-      ::posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-      ::posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    }
-    ::posix_spawn_file_actions_addclosefrom_np(&actions_, kRunnerMemoryFd + 1);
+void hand_over(SpawnFileActions& actions, int socket_fd, int memory_fd) {
+  ::posix_spawn_file_actions_adddup2(actions.get(), socket_fd, kRunnerSocketFd);
+  ::posix_spawn_file_actions_adddup2(actions.get(), memory_fd, kRunnerMemoryFd);
+  ::posix_spawn_file_actions_addopen(actions.get(), STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  // A plugin's writes to standard error would be a way around the bounds of the log; a sanitizer's report is wanted.
+  if (kLimitsAddressSpace) {
+    ::posix_spawn_file_actions_addopen(actions.get(), STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    ::posix_spawn_file_actions_addopen(actions.get(), STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   }
-  ~FileActions() { ::posix_spawn_file_actions_destroy(&actions_); }
-  FileActions(const FileActions&) = delete;
-  FileActions& operator=(const FileActions&) = delete;
-  const posix_spawn_file_actions_t* get() const noexcept { return &actions_; }
-
- private:
-  posix_spawn_file_actions_t actions_{};
-};
+  ::posix_spawn_file_actions_addclosefrom_np(actions.get(), kRunnerMemoryFd + 1);
+}
 
 // Signals as in a fresh process: the host blocks some for its own use.
 class SpawnAttributes {
@@ -124,15 +105,16 @@ class HighCopy {
 };
 
 Result<pid_t> start_process(const SpawnRequest& request) {
-  std::vector<std::string> arguments{"claudemesh", kRunnerVerb, request.name};
-  std::vector<std::string> environment = runner_environment();
+  const std::vector<std::string> arguments{"claudemesh", kRunnerVerb, request.name};
+  const std::vector<std::string> environment = runner_environment();
   const HighCopy socket(request.socket_fd);
   const HighCopy memory(request.memory_fd);
-  const FileActions actions(socket.get(), memory.get());
+  SpawnFileActions actions;
+  hand_over(actions, socket.get(), memory.get());
   const SpawnAttributes attributes;
   pid_t pid = -1;
   const int error = ::posix_spawn(&pid, runner_program().c_str(), actions.get(), attributes.get(),
-                                  pointers(arguments).data(), pointers(environment).data());
+                                  exec_pointers(arguments).data(), exec_pointers(environment).data());
   if (error != 0) {
     return make_error(ErrorCode::kIo, "the runner process cannot be started from " + runner_program() + ": " +
                                           std::strerror(error) + "; look at the limits of processes and memory");

@@ -14,6 +14,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "host/isolation/posix_spawn.hpp"
+
 namespace cm::host {
 
 namespace {
@@ -133,16 +135,6 @@ pid_t fork_child(const Prepared& prepared) {
   return pid;
 }
 
-std::vector<char*> pointers_of(const std::vector<std::string>& texts) {
-  std::vector<char*> result;
-  result.reserve(texts.size() + 1);
-  for (const std::string& text : texts) {
-    result.push_back(const_cast<char*>(text.c_str()));
-  }
-  result.push_back(nullptr);
-  return result;
-}
-
 // Never above what the host itself has: raising a limit is not the child's right.
 rlimit bounded(__rlimit_resource resource, std::uint64_t wanted, std::uint64_t slack) {
   if (wanted == 0) {
@@ -190,8 +182,8 @@ Status open_pipes(const SpawnPlan& plan, Pipes& pipes) {
 
 Prepared prepare(const SpawnPlan& plan, const Pipes& pipes) {
   Prepared prepared;
-  prepared.argv = pointers_of(plan.arguments);
-  prepared.envp = pointers_of(plan.environment);
+  prepared.argv = isolation::exec_pointers(plan.arguments);
+  prepared.envp = isolation::exec_pointers(plan.environment);
   prepared.program = plan.program.c_str();
   prepared.folder = plan.working_folder.c_str();
   const int null = pipes.null.get();

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,6 +18,9 @@
 #include <iterator>
 #include <sstream>
 #include <utility>
+
+#include "host/isolation/posix_spawn.hpp"
+#include "host/isolation/spawner.hpp"
 
 namespace cm::host {
 
@@ -95,23 +97,6 @@ std::vector<std::string> successor_environment(const std::string& sockets, int c
   result.push_back(std::string(kChannelVariable) + "=" + std::to_string(channel_fd));
   return result;
 }
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> result;
-  for (std::string& text : texts) {
-    result.push_back(text.data());
-  }
-  result.push_back(nullptr);
-  return result;
-}
-
-struct SpawnActions {
-  SpawnActions() { posix_spawn_file_actions_init(&actions); }
-  ~SpawnActions() { posix_spawn_file_actions_destroy(&actions); }
-  SpawnActions(const SpawnActions&) = delete;
-  SpawnActions& operator=(const SpawnActions&) = delete;
-  posix_spawn_file_actions_t actions;
-};
 
 // Moves a descriptor above `floor`, so that no dup2 of the child overwrites one that is still needed. -1: no room.
 int move_above(int fd, int floor) {
@@ -202,25 +187,25 @@ Result<std::unique_ptr<Successor>> Successor::spawn(const Invocation& invocation
     sources.push_back(move_above(socket.fd, floor));
   }
   sources.push_back(move_above(ends[1], floor));
-  SpawnActions spawn;
+  isolation::SpawnFileActions actions;
   std::string names;
   bool complete = true;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const int target = kFirstHandedFd + static_cast<int>(i);
     complete = complete && sources[i] >= 0;
-    posix_spawn_file_actions_adddup2(&spawn.actions, sources[i], target);
+    posix_spawn_file_actions_adddup2(actions.get(), sources[i], target);
     if (i < sockets.size()) {
       names += std::to_string(target) + " " + (sockets[i].owner.empty() ? "-" : sockets[i].owner) + " " +
                sockets[i].address + "\n";
     }
   }
-  std::vector<std::string> arguments = invocation.arguments;
-  std::vector<std::string> environment =
+  const std::vector<std::string> environment =
       successor_environment(names, kFirstHandedFd + static_cast<int>(sockets.size()));
   pid_t pid = -1;
   const int failed = !complete ? EMFILE
-                               : ::posix_spawn(&pid, invocation.program.c_str(), &spawn.actions, nullptr,
-                                               pointers(arguments).data(), pointers(environment).data());
+                               : ::posix_spawn(&pid, invocation.program.c_str(), actions.get(), nullptr,
+                                               isolation::exec_pointers(invocation.arguments).data(),
+                                               isolation::exec_pointers(environment).data());
   for (const int fd : sources) {
     if (fd >= 0) {
       ::close(fd);
@@ -250,8 +235,8 @@ std::string Successor::how_it_ended() {
   if (::waitpid(std::exchange(pid_, -1), &status, 0) <= 0) {
     return "it has ended";
   }
-  return WIFEXITED(status) ? "it ended with exit code " + std::to_string(WEXITSTATUS(status))
-                           : "it was ended by signal " + std::to_string(WTERMSIG(status));
+  const bool signalled = WIFSIGNALED(status);
+  return "it ended with " + isolation::ExitStatus{signalled, signalled ? WTERMSIG(status) : WEXITSTATUS(status)}.text();
 }
 
 Status Successor::expect(std::string_view word, std::chrono::steady_clock::time_point deadline, int wake_fd) {
