@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 #include <cstdio>
-#include <filesystem>
 #include <string>
+
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::net::test {
 
@@ -45,26 +46,12 @@ inline void make_certificate(const std::string& name, const std::string& certifi
 }
 
 // A folder with "cert.pem" and "key.pem" for localhost.
-class CertificateFolder {
+class CertificateFolder : public cm::test::TemporaryFolder {
  public:
-  CertificateFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_cert_XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-    make_certificate("localhost", certificate(), key());
-  }
-  ~CertificateFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  CertificateFolder(const CertificateFolder&) = delete;
-  CertificateFolder& operator=(const CertificateFolder&) = delete;
+  CertificateFolder() { make_certificate("localhost", certificate(), key()); }
 
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
   std::string certificate() const { return file("cert.pem"); }
   std::string key() const { return file("key.pem"); }
-
- private:
-  std::string path_;
 };
 
 }  // namespace cm::net::test

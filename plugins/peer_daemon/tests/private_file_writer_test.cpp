@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "tests/support/fake_host.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace cm::daemon {
 namespace {
@@ -31,9 +32,6 @@ class Owner final : public PluginInstance {
 class WriterTest : public ::testing::Test {
  protected:
   WriterTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cm_writer_XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-    path_ = directory_ + "/file";
     instance_ = std::make_unique<testing::FakeInstance>(host_, "owner", std::map<std::string, testing::OptionValue>());
     EXPECT_EQ(instance_->create<Owner>(), CM_OK);
     host_.hold_jobs = true;
@@ -42,7 +40,6 @@ class WriterTest : public ::testing::Test {
   ~WriterTest() override {
     instance_.reset();
     host_.settle();
-    std::filesystem::remove_all(directory_);
   }
   void write(const std::string& content) {
     writer_.write(SecretText(content),
@@ -57,8 +54,8 @@ class WriterTest : public ::testing::Test {
   testing::FakeHost host_;
   std::unique_ptr<testing::FakeInstance> instance_;
   PrivateFileWriter writer_;
-  std::string directory_;
-  std::string path_;
+  const test::TemporaryFolder folder_;
+  const std::string path_ = folder_.file("file");
   std::string told_;
 };
 
