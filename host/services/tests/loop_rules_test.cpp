@@ -51,7 +51,9 @@ class Member final : public PluginInstance, public WebSocketOwner {
     EXPECT_EQ(socket_.connect(host(), "ws://" + mute + "/", {}, this), CM_OK);
     child_.on_exit = [this](const ProcessExit&) { ++ended; };
     EXPECT_TRUE(child_.start(host(), {.program = "/bin/sleep", .arguments = {"600"}}));
-    EXPECT_TRUE(run_on_worker(host(), CM_WORKER_POOL, [released] { released.wait(); }, [this] { ++ended; }));
+    EXPECT_TRUE(run_on_worker(
+        host(), CM_WORKER_POOL, [released] { static_cast<void>(released.wait_for(kTestDeadline)); },
+        [this] { ++ended; }));
     timer_.start_ms(600'000, [this] { ++ended; });
   }
   void on_messages(std::span<const cm_websocket_message>) override {}
