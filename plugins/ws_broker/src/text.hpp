@@ -30,7 +30,7 @@ std::string_view text_member(const protocol::JsonValue& object, std::string_view
 // A truthy text as JavaScript sees it: present, a string, not empty.
 std::optional<std::string> text_if_set(const protocol::JsonValue& object, std::string_view name);
 
-// Does an address such as "0.0.0.0:7900" or "[::]:7900" stand for all interfaces? Nobody can connect to it from elsewhere.
+// Does an address such as "0.0.0.0:7900" or "[::]:7900" stand for all interfaces? Nobody elsewhere can connect to it.
 bool is_wildcard_address(std::string_view address);
 
 }  // namespace cm::broker
