@@ -38,6 +38,8 @@ TEST(ReportTest, TellsOneReasonOnce) {
   EXPECT_EQ(reason_of(failed("it crashed with signal 11 while: a", "", "")),
             reason_of(failed("it crashed with signal 11 while: b", "", "")));
   EXPECT_NE(reason_of(first), reason_of(failed("its configure answered CM_DENIED: no timer", "", "")));
+  EXPECT_EQ(reason_of(failed("it does not start: /check.toml:8:7: no plugin \"x\", expected one in /tmp/1", "", "")),
+            reason_of(failed("life 1: /check.toml:8:7: no plugin \"x\", expected one in /tmp/2", "", "")));
   std::ostringstream out;
   print_result(out, CheckResult{&all_checks()[1], other, 7}, "symbols.is_library");
   EXPECT_EQ(out.str(), "FAILED   symbols.is_trusted: for the same reason as symbols.is_library\n");
