@@ -5,7 +5,6 @@
 #include <iostream>
 #include <memory>
 
-#include "app/start_pages.hpp"
 #include "host/isolation/runner/runner.hpp"
 #include "host/loader/verbs.hpp"
 #include "host/services/host.hpp"
@@ -31,10 +30,7 @@ void add_run(CLI::App& app, int& exit_code) {
       "SIGTERM or SIGINT drains and stops; a second one stops at once. SIGHUP reads the file again and changes\n"
       "only what differs, all or nothing. SIGUSR2 starts the program again and hands over to it without closing a\n"
       "listening socket. Exit codes: 0 clean, 1 failure to start, 2 error in the configuration.");
-  run->callback([options, &exit_code] {
-    const cm::app::StartPages start_pages(cm::app::kStartLasts);
-    exit_code = cm::host::run_host(*options);
-  });
+  run->callback([options, &exit_code] { exit_code = cm::host::run_host(*options); });
 }
 
 }  // namespace

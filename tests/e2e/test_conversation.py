@@ -194,24 +194,6 @@ class Failures(Case):
         self.world.broker.start()
 
 
-class Footprint(Case):
-    """Every user runs a daemon all day."""
-
-    RESIDENT_MAX_KIB = 15 * 1024
-
-    @staticmethod
-    def resident_kib(pid):
-        return int(re.search(r"^VmRSS:\s+(\d+) kB$", read(f"/proc/{pid}/status"), re.MULTILINE).group(1))
-
-    def test_a_daemon_that_waits_is_small_and_works_on(self):
-        alice, bob = self.world.members(self.world.mesh(), "alice", "bob")
-        for home in (alice, bob):
-            wait_until(lambda pid=home.daemon_pid(): self.resident_kib(pid) < self.RESIDENT_MAX_KIB,
-                       f"less than {self.RESIDENT_MAX_KIB} KiB in memory, a few seconds after the start")
-        alice.run("send", "--wait", "bob", "after what the start needed has gone")
-        bob.receives("after what the start needed has gone")
-
-
 class Standalone(Case):
     """A broker and a daemon in one process (etc/standalone.toml)."""
 
