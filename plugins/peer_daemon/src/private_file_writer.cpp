@@ -1,6 +1,7 @@
 #include "plugins/peer_daemon/src/private_file_writer.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -76,10 +77,11 @@ void PrivateFileWriter::work(Disk& disk,
 }
 
 void PrivateFileWriter::report(std::uint64_t version, const Status& written) {
-  const auto later = std::stable_partition(waiters_.begin(), waiters_.end(),
-                                           [version](const Waiter& waiter) { return waiter.version > version; });
-  std::vector<Waiter> reached(std::make_move_iterator(later), std::make_move_iterator(waiters_.end()));
-  waiters_.erase(later, waiters_.end());
+  // They stand in the order of their versions.
+  const auto later = std::find_if(waiters_.begin(), waiters_.end(),
+                                  [version](const Waiter& waiter) { return waiter.version > version; });
+  std::vector<Waiter> reached(std::make_move_iterator(waiters_.begin()), std::make_move_iterator(later));
+  waiters_.erase(waiters_.begin(), later);
   for (const Waiter& waiter : reached) {
     if (waiter.done) {
       waiter.done(written);
