@@ -36,7 +36,6 @@ constexpr const char* kAllowed[] = {
     "msync",
     "mincore",
     "membarrier",
-    "memfd_create",
     // files
     "read",
     "write",

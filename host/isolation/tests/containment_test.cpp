@@ -103,7 +103,7 @@ TEST_F(Containment, SystemCallsOutsideTheListAreRefused) {
   EXPECT_EQ(ask("try socket"),
             "replace:inet refused: Operation not permitted\nunix refused: Operation not permitted\n");
   const std::string processes = ask("try process");
-  for (const char* call : {"fork", "execve", "ptrace", "kill", "mount"}) {
+  for (const char* call : {"fork", "execve", "ptrace", "kill", "mount", "memfd"}) {
     EXPECT_THAT(processes, HasSubstr(std::string(call) + " refused"));
   }
   EXPECT_EQ(ask("try thread"), "replace:thread ran\n");

@@ -191,6 +191,7 @@ class Rogue final : public cm::PluginInstance {
       note_result("ptrace", ::syscall(SYS_ptrace, 16, ::getppid(), 0, 0));
       note_result("kill", ::kill(::getppid(), 0));
       note_result("mount", ::syscall(SYS_mount, "none", "/", "tmpfs", 0, nullptr));
+      note_result("memfd", ::syscall(SYS_memfd_create, "x", 0));
     } else if (what == "thread") {
       std::thread([this] { tried_ += "thread ran\n"; }).join();
     }
