@@ -37,7 +37,7 @@ class BlockedTest : public HostFixture {
   }
 
   static std::string host_section(const std::string& more) {
-    return "[host]\nthreads = 2\nreload_timeout = \"100ms\"\n" + more;
+    return "[host]\nthreads = 2\nreload_timeout = \"2s\"\n" + more;
   }
   std::string holder(const std::string& name, int loop, const std::string& hold, const std::string& more = {}) const {
     return instance(name, "test_holder",
@@ -60,6 +60,24 @@ class BlockedTest : public HostFixture {
  private:
   int writer_ = -1;
 };
+
+TEST_F(BlockedTest, TheWatchdogNamesWhoBlocksWhileItStillBlocks) {
+  start_host(host_section("[ops]\nlisten = \"127.0.0.1:0\"\n") + echo("echo", "loop = 1\n") +
+             holder("blocker", 0, "timer"));
+  ASSERT_TRUE(log_->wait_for("plugin-misbehaving [blocker]", "in the callback timer since")) << log_->text();
+  EXPECT_FALSE(log_->has("the callback timer held its loop for"));
+  // It is still inside: the ops loop can tell so, and the other loop goes on.
+  EXPECT_EQ(ops("/healthz").status, 503);
+  EXPECT_THAT(ops("/healthz").body, HasSubstr("blocker in timer"));
+  EXPECT_EQ(ops("/readyz").status, 503);
+  EXPECT_EQ(request(url("/hello")).status, 200);
+  release();
+  ASSERT_TRUE(log_->wait_for("plugin-misbehaving [blocker]", "the callback timer held its loop for"));
+  EXPECT_THAT(host_->metrics_text(), HasSubstr("claudemesh_watchdog_hits_total 1\n"));
+  EXPECT_THAT(host_->metrics_text(),
+              HasSubstr("claudemesh_plugin_call_overruns_total{plugin=\"blocker\",callback=\"timer\"} 1\n"));
+  EXPECT_TRUE(host_->ready());
+}
 
 TEST_F(BlockedTest, AReloadNamesWhoHoldsTheLoopAndChangesNothing) {
   const std::string held = holder("culprit", 0, "timer");
@@ -121,7 +139,7 @@ TEST_F(BlockedTest, ACommitThatAnswersLateDoesNotHoldUpTheReload) {
 TEST_F(BlockedTest, AnInstanceThatHoldsItsLoopWhileItIsMadeIsTakenDownLater) {
   for (const std::string where : {"create", "configure", "start"}) {
     SCOPED_TRACE(where);
-    const std::string before = host_section("start_timeout = \"100ms\"\n") + echo("echo", "loop = 0\n");
+    const std::string before = host_section("start_timeout = \"2s\"\n") + echo("echo", "loop = 0\n");
     start_host(before);
     next_text_ = before + holder("added_" + where, 1, where);
     const std::string name = "added_" + where;
@@ -229,9 +247,9 @@ TEST_F(LatencyTest, OthersKeepTheirLatencyWhileOneBlocksItsOwnLoop) {
   for (int round = 0; round < 5 && (round == 0 || best > 2); ++round) {
     host_.reset();
     start_host(blocker(0));
-    const auto blocked = [this] { return !log_->has("[blocker]", "held its loop for"); };
+    const auto blocked = [this] { return !log_->has("[blocker]", "the callback timer held its loop for"); };
     const std::vector<std::int64_t> beside = measure(blocked);
-    ASSERT_TRUE(log_->wait_for("[blocker]", "held its loop for"));
+    ASSERT_TRUE(log_->wait_for("[blocker]", "the callback timer held its loop for"));
     const std::vector<std::int64_t> alone = measure([] { return true; });
     ASSERT_GE(beside.size(), 100u) << "too few answers in 1.2 s";
     const double ratio = static_cast<double>(p99(beside)) / static_cast<double>(std::max<std::int64_t>(1, p99(alone)));
@@ -245,7 +263,8 @@ TEST_F(LatencyTest, OthersKeepTheirLatencyWhileOneBlocksItsOwnLoop) {
 // The measurement sees it when they do wait: on the blocker's own loop they must.
 TEST_F(LatencyTest, OthersOfTheSameLoopWaitForIt) {
   start_host(blocker(1));
-  const std::vector<std::int64_t> beside = measure([this] { return !log_->has("[blocker]", "held its loop for"); });
+  const std::vector<std::int64_t> beside =
+      measure([this] { return !log_->has("[blocker]", "the callback timer held its loop for"); });
   ASSERT_FALSE(beside.empty());
   EXPECT_GE(beside.back(), 500'000);
 }

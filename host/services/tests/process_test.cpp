@@ -139,7 +139,7 @@ TEST_F(ProcessTest, AReloadThatALoopHoldsUpIsToldToTheServiceManager) {
   ASSERT_EQ(::mkfifo(gate.c_str(), 0600), 0);
   const auto config = [&](const std::string& text) {
     return write_config(
-        "[host]\nreload_timeout = \"100ms\"\n" +
+        "[host]\nreload_timeout = \"2s\"\n" +
         instance("slow", "test_holder", "hold = \"prepare\"\ngate = \"" + gate + "\"\ntext = \"" + text + "\"\n"));
   };
   Child child(folder_, {"run", config("one")});

@@ -57,7 +57,7 @@ void escape(void*) noexcept {
 }
 
 void spin(void*) noexcept {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(1200);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(2500);
   while (std::chrono::steady_clock::now() < until) {
   }
 }
