@@ -27,11 +27,26 @@ CM_PLUGIN_MANIFEST(
 struct guard {
   cm_hook_v1 hook; /* first: get_extension hands out its address */
   const cm_host* host;
-  const cm_log_v1* log;         /* null if not granted: both are optional */
+  const cm_log_v1* log; /* null if not granted: both are optional */
   const cm_metrics_v1* metrics;
   uint32_t refused;
+  bool configured;
+  bool started;
   cm_text_hview word; /* valid until destroy */
 };
+
+/* A table that is as long as ours, or null: an older host may have a shorter one. */
+static const void* find_table(const struct guard* self, const char* id, uint32_t size) {
+  const uint32_t* table = self->host->get(self->host->self, id); /* each table begins with its size */
+  return table != NULL && *table >= size ? table : NULL;
+}
+
+/* Says why the running step fails. */
+static cm_status refuse(const struct guard* self, cm_status status, const char* why) {
+  const cm_text_pview view = {why, strlen(why)};
+  self->host->set_error(self->host->self, view);
+  return status;
+}
 
 static cm_text_pview text(const char* literal) {
   const cm_text_pview view = {literal, strlen(literal)};
@@ -73,36 +88,52 @@ static uint32_t invoke(void* instance, const cm_hook_event* event, const cm_hook
 
 static cm_status configure(cm_instance* instance) {
   struct guard* self = (struct guard*)instance;
-  const cm_config_v1* config = self->host->get(self->host->self, CM_CONFIG_ID);
+  if (self->configured) {
+    return refuse(self, CM_INVALID, "configured twice; a host configures an instance once");
+  }
+  const cm_config_v1* config = find_table(self, CM_CONFIG_ID, sizeof(*config));
   if (config == NULL) {
-    self->host->set_error(self->host->self, text("the table cm.config/1 was not granted to word_guard"));
-    return CM_DENIED;
+    return refuse(self, CM_DENIED, "word_guard needs cm.config/1; add it to `permissions` of this instance");
   }
-  self->log = self->host->get(self->host->self, CM_LOG_ID);
-  self->metrics = self->host->get(self->host->self, CM_METRICS_ID);
-  if (self->metrics != NULL) {
-    self->metrics->define(self->host->self, CM_METRIC_COUNTER, text("word_guard_refused_total"), text(""),
-                          text("Messages that were refused"), &self->refused);
+  self->log = find_table(self, CM_LOG_ID, sizeof(*self->log));
+  self->metrics = find_table(self, CM_METRICS_ID, sizeof(*self->metrics));
+  if (self->metrics != NULL &&
+      self->metrics->define(self->host->self, CM_METRIC_COUNTER, text("word_guard_refused_total"), text(""),
+                            text("Messages that were refused"), &self->refused) != CM_OK) {
+    self->metrics = NULL; /* it works without being counted */
   }
-  return config->get_text(self->host->self, CM_CONFIG_ACTIVE, text("word"), &self->word);
+  const cm_status status = config->get_text(self->host->self, CM_CONFIG_ACTIVE, text("word"), &self->word);
+  if (status != CM_OK) {
+    return refuse(self, status, "the option `word` cannot be read; set it to the word that is refused");
+  }
+  self->configured = true;
+  return CM_OK;
 }
 
 static cm_status start(cm_instance* instance, cm_handle ticket) {
-  (void)instance;
+  struct guard* self = (struct guard*)instance;
   (void)ticket;
+  if (!self->configured || self->started) {
+    return refuse(self, CM_INVALID, "started out of turn; a host configures once, then starts once");
+  }
+  self->started = true;
   return CM_OK;
 }
 
 static cm_status drain(cm_instance* instance, cm_handle ticket, uint64_t deadline_ms) {
-  (void)instance;
+  struct guard* self = (struct guard*)instance;
   (void)ticket;
   (void)deadline_ms;
-  return CM_OK;
+  return self->started ? CM_OK : refuse(self, CM_INVALID, "drained before it was started");
 }
 
-static void stop(cm_instance* instance) { (void)instance; }
+static void stop(cm_instance* instance) {
+  (void)instance;
+}
 
-static void destroy(cm_instance* instance) { free(instance); }
+static void destroy(cm_instance* instance) {
+  free(instance);
+}
 
 static const void* get_extension(cm_instance* instance, const char* id) {
   return strcmp(id, CM_HOOK_ID) == 0 ? &((struct guard*)instance)->hook : NULL;
@@ -143,5 +174,5 @@ static const void* get_factory(const char* factory_id) {
   return strcmp(factory_id, CM_FACTORY_ID) == 0 ? &factory : NULL;
 }
 
-const cm_plugin_entry_v1 cm_plugin_entry = {CM_PLUGIN_MAGIC, sizeof(cm_plugin_entry_v1), CM_ABI_VERSION_1_0,
-                                            CM_ABI_VERSION_1_0, 0, init, NULL, get_factory};
+const cm_plugin_entry_v1 cm_plugin_entry = {
+    CM_PLUGIN_MAGIC, sizeof(cm_plugin_entry_v1), CM_ABI_VERSION_1_0, CM_ABI_VERSION_1_0, 0, init, NULL, get_factory};

@@ -6,6 +6,7 @@
 #include <claudemesh/plugin.h>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -74,6 +75,48 @@ class Metric {
   std::uint32_t id_ = 0;
 };
 
+// A table that a plugin cannot do without, and how much of it: `need<cm_timer_v1>(CM_TIMER_ID)`.
+struct TableNeed {
+  const char* id;
+  std::uint32_t size;
+};
+// The need for the whole of `Table` as these headers have it. [any]
+template <typename Table>
+constexpr TableNeed need(const char* table_id) noexcept {
+  return {table_id, sizeof(Table)};
+}
+
+namespace detail {
+// Carries what a function throws over a C function that calls it back before it returns (the rows of a query): the C
+// function is left in its own way, and the exception goes on behind it.
+class Carried {
+ public:
+  // Calls `call` and keeps what it throws; false when it threw, now or before. [any]
+  template <typename Call>
+  bool run(Call&& call) noexcept {
+    if (thrown_ != nullptr) {
+      return false;
+    }
+    try {
+      call();
+      return true;
+    } catch (...) {
+      thrown_ = std::current_exception();
+      return false;
+    }
+  }
+  // After the C function: throws what was kept, if something was. [any]
+  void rethrow() const {
+    if (thrown_ != nullptr) {
+      std::rethrow_exception(thrown_);
+    }
+  }
+
+ private:
+  std::exception_ptr thrown_;
+};
+}  // namespace detail
+
 // The host as one instance sees it. log and metrics do nothing when their tables were not granted; of the other
 // tables a function may only be called when the table was (find answers null otherwise).
 class HostApi {
@@ -95,10 +138,24 @@ class HostApi {
   // Names this instance in every function of the host. [any]
   cm_handle self() const noexcept { return host_->self; }
 
-  // A table by id, or null (not in the manifest's `requires`, not granted, not offered).
+  // A table by id, or null: not in the manifest's `requires`, not granted, not offered, or of an older host and shorter
+  // than `Table` of these headers. Who can work with a shorter one asks cm_host.get and CM_HAS_FUNCTION. [any]
   template <typename Table>
   const Table* find(const char* table_id) const noexcept {
-    return static_cast<const Table*>(host_->get(host_->self, table_id));
+    const auto* table = static_cast<const Table*>(host_->get(host_->self, table_id));
+    return table != nullptr && table->size >= sizeof(Table) ? table : nullptr;
+  }
+  // As find, but the table of an older host is taken, too, when it has at least `size_min` bytes. Ask CM_HAS_FUNCTION
+  // before calling what stands behind them. [any]
+  template <typename Table>
+  const Table* find_prefix(const char* table_id, std::uint32_t size_min) const noexcept {
+    const auto* table = static_cast<const Table*>(host_->get(host_->self, table_id));
+    return table != nullptr && table->size >= size_min ? table : nullptr;
+  }
+  // Does the host give the table, and is it long enough? [any]
+  bool gives(const TableNeed& wanted) const noexcept {
+    const void* table = host_->get(host_->self, wanted.id);
+    return table != nullptr && *static_cast<const std::uint32_t*>(table) >= wanted.size;
   }
 
   // The text that explains the status which the running callback is about to return. [any]
@@ -128,16 +185,20 @@ class HostApi {
   }
 
   // Runs `call` and stops at the boundary what it throws: the exception is logged as plugin-misbehaving with the name
-  // of the callback, the host counts it, and false is returned. Without cm.log/1 nobody would learn of it, so the
-  // process ends then, naming the plugin. [any]
+  // of the callback, the host counts it, and false is returned. So is what left a task that the call resumed. Without
+  // cm.log/1 nobody would learn of it, so the process ends then, naming the plugin. Every function of these headers
+  // that the host or another plugin calls, and that calls an author's one, goes through here. [any]
   template <typename Call>
   bool guarded(std::string_view callback, Call&& call) const noexcept {
+    detail::Escaped escaped;
     if (log_ == nullptr) {
       call();
+      escaped.rethrow();
       return true;
     }
     try {
       call();
+      escaped.rethrow();
       return true;
     } catch (const std::exception& exception) {
       report_exception(callback, exception.what());
@@ -190,26 +251,26 @@ class HostApi {
   // An option of type bool; false when it has no value. [loop]
   bool option_bool(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     bool value = false;
-    config_->get_bool(self(), which, to_pview(name), &value);
+    note_option(name, config_->get_bool(self(), which, to_pview(name), &value));
     return value;
   }
   // int, duration in milliseconds, size in bytes; 0 when it has no value. [loop]
   std::int64_t option_int(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     std::int64_t value = 0;
-    config_->get_int(self(), which, to_pview(name), &value);
+    note_option(name, config_->get_int(self(), which, to_pview(name), &value));
     return value;
   }
   // string, path, address, secret, choice, plugin; empty when it has no value. [loop]
   std::string option_text(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     cm_text_hview value = to_hview(std::string_view());
-    config_->get_text(self(), which, to_pview(name), &value);
+    note_option(name, config_->get_text(self(), which, to_pview(name), &value));
     return std::string(to_view(value));
   }
   // The elements of an option of type list. [loop]
   std::vector<std::string> option_list(std::string_view name, std::uint32_t which = CM_CONFIG_ACTIVE) const {
     std::vector<std::string> result;
     std::uint64_t size = 0;
-    config_->list_size(self(), which, to_pview(name), &size);
+    note_option(name, config_->list_size(self(), which, to_pview(name), &size));
     for (std::uint64_t i = 0; i < size; ++i) {
       cm_text_hview value = to_hview(std::string_view());
       if (config_->list_text(self(), which, to_pview(name), i, &value) == CM_OK) {
@@ -218,6 +279,10 @@ class HostApi {
     }
     return result;
   }
+
+  // Why an option could not be read since the last call, or empty: then configure and reload_prepare are refused,
+  // instead of going on with 0 or an empty text. An option without a value is no problem. [loop]
+  std::string take_option_problem() const { return std::exchange(option_problem_, {}); }
 
   // What `create` was given.
   const cm_host* raw() const noexcept { return host_; }
@@ -241,6 +306,12 @@ class HostApi {
     log_->write(self(), CM_LOG_PLUGIN_MISBEHAVING, to_pview(text), nullptr, 0);
     set_error(text);  // for a step that fails by it
   }
+  void note_option(std::string_view name, cm_status status) const {
+    if (status != CM_OK && status != CM_GONE && option_problem_.empty()) {
+      option_problem_ = "the option " + std::string(name) + " cannot be read (status " + std::to_string(status) +
+                        "); declare it in the manifest with the type that is read";
+    }
+  }
   static void run_posted(void* user) noexcept {
     const std::unique_ptr<std::function<void()>> function(static_cast<std::function<void()>*>(user));
     (*function)();
@@ -258,6 +329,7 @@ class HostApi {
   }
 
   const cm_host* host_;
+  mutable std::string option_problem_;
   const cm_log_v1* log_;
   const cm_loop_v1* loop_;
   const cm_timer_v1* timer_;
@@ -337,7 +409,7 @@ inline Task<void> sleep_ms(const HostApi& host, std::uint64_t delay_ms) {
 }
 
 // Runs blocking work on a worker and comes back: `queue` CM_WORKER_POOL or one of create_queue. The work must not touch
-// what the loop touches. `done` is dropped if the instance has been stopped meanwhile.
+// what the loop touches. `done` is dropped if the instance has been stopped meanwhile, or if the work threw.
 inline Status run_on_worker(const HostApi& host, cm_handle queue, std::function<void()> work,
                             std::function<void()> done) {
   struct Job {

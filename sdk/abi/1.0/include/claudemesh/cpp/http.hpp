@@ -16,6 +16,9 @@
 
 namespace cm {
 
+// What the client gets when a handler threw.
+inline constexpr std::uint32_t kHttpInternalError = 500;
+
 // A header that is sent; the views must live during the call only.
 struct HttpHeader {
   std::string_view name;
@@ -111,7 +114,8 @@ class HttpRequest {
 // One listener with its routes; closes when destroyed. [loop]
 class HttpListener {
  public:
-  // Called on the loop; it answers now, or keeps a copy of the request and answers later.
+  // Called on the loop; it answers now, or keeps a copy of the request and answers later. When it throws, the request
+  // is answered with 500, unless it was answered before.
   using Handler = std::function<void(const HttpRequest&)>;
 
   HttpListener() = default;
@@ -174,8 +178,10 @@ class HttpListener {
   static void dispatch(void* user, cm_handle request, const cm_http_request_info* info) noexcept {
     auto* route = static_cast<Route*>(user);
     const HttpListener* listener = route->listener;
-    listener->host_->guarded("http_request",
-                             [&] { route->handler(HttpRequest(listener->host_, listener->table_, request, info)); });
+    const HttpRequest view(listener->host_, listener->table_, request, info);  // the handler may destroy the listener
+    if (!listener->host_->guarded("http_request", [&] { route->handler(view); })) {
+      view.respond(kHttpInternalError, {}, {});
+    }
   }
 
   const HostApi* host_ = nullptr;
@@ -221,26 +227,31 @@ inline void http_send(const HostApi& host, const HttpCall& call, std::function<v
   raw.header_count = headers.size();
   raw.body = to_bytes_pview(call.body);
   raw.total_timeout_ms = call.total_timeout_ms;
-  using Callback = std::function<void(Result<HttpResponse>)>;
-  auto owned = std::make_unique<Callback>(std::move(done));
+  struct Waiting {
+    const HostApi* host;
+    std::function<void(Result<HttpResponse>)> done;
+  };
+  auto owned = std::make_unique<Waiting>(Waiting{&host, std::move(done)});
   cm_handle handle = CM_NO_HANDLE;
   const cm_status status = table->send(
       host.self(), &raw,
       [](void* user, cm_handle, const cm_http_result* result) noexcept {
-        const std::unique_ptr<Callback> callback(static_cast<Callback*>(user));
-        if (result->status != CM_OK) {
-          (*callback)(error_from_status(result->status, std::string(to_view(result->error))));
-          return;
-        }
-        HttpResponse response;
-        response.status = result->http_status;
-        response.headers = std::string(to_view(result->headers));
-        response.body = std::string(to_view(result->body));
-        (*callback)(std::move(response));
+        const std::unique_ptr<Waiting> waiting(static_cast<Waiting*>(user));
+        waiting->host->guarded("http_result", [&] {
+          if (result->status != CM_OK) {
+            waiting->done(error_from_status(result->status, std::string(to_view(result->error))));
+            return;
+          }
+          HttpResponse response;
+          response.status = result->http_status;
+          response.headers = std::string(to_view(result->headers));
+          response.body = std::string(to_view(result->body));
+          waiting->done(std::move(response));
+        });
       },
       owned.get(), &handle);
   if (status != CM_OK) {
-    (*owned)(error_from_status(status, "the host refused the HTTP request to " + call.url));
+    owned->done(error_from_status(status, "the host refused the HTTP request to " + call.url));
     return;
   }
   static_cast<void>(owned.release());

@@ -9,13 +9,19 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <claudemesh/cpp/host.hpp>
 
 namespace cm {
 
+namespace detail {
+struct Life;
+}
+
 // One configured use of the plugin. All functions are called on the instance's loop (claudemesh/plugin.h gives the life
-// cycle). configure may throw; its text becomes the error. Elsewhere an escaped exception ends the process.
+// cycle). configure may throw; its text becomes the error. Elsewhere an exception fails the step, is named and counted
+// (HostApi::guarded).
 class PluginInstance {
  public:
   explicit PluginInstance(const cm_host* host) : host_(host) {}
@@ -23,6 +29,9 @@ class PluginInstance {
   PluginInstance(const PluginInstance&) = delete;
   PluginInstance& operator=(const PluginInstance&) = delete;
 
+  // The tables without which it cannot work. When the host does not give one of them, or an older host's is shorter,
+  // configure is refused in words instead of being called. So these can be used without a look; others may be null.
+  virtual std::vector<TableNeed> required_tables() const { return {}; }
   // Reads options, registers metrics. Nothing runs yet.
   virtual Status configure() = 0;
   // Begins to work. Either calls `started` before it returns, or later.
@@ -50,7 +59,9 @@ class PluginInstance {
   const HostApi& host() const noexcept { return host_; }
 
  private:
+  friend struct detail::Life;
   HostApi host_;
+  std::uint8_t steps_taken_ = 0;  // 1: configured, 2: started
 };
 
 namespace detail {
@@ -67,14 +78,57 @@ inline cm_status report(PluginInstance* instance, const Status& status) noexcept
   return status_from_error(status.error());
 }
 
+// Refuses steps that come too early or twice (no step of the life cycle is skipped).
+struct Life {
+  static constexpr std::uint8_t kConfigured = 1;
+  static constexpr std::uint8_t kStarted = 2;
+
+  // Has the instance taken exactly this many steps? Otherwise the error is set.
+  static bool is_at(PluginInstance* instance, std::uint8_t steps, std::string_view step) noexcept {
+    constexpr const char* kNames[] = {"created", "configured", "started"};
+    if (instance->steps_taken_ == steps) {
+      return true;
+    }
+    instance->host().set_error(std::string(step) + " of an instance that is " + kNames[instance->steps_taken_] +
+                               "; a host creates, configures and starts an instance once, in this order");
+    return false;
+  }
+  static void reach(PluginInstance* instance, std::uint8_t steps) noexcept { instance->steps_taken_ = steps; }
+};
+
+// What a step that reads options answers: its own failure, or that an option could not be read.
+inline Status judged(PluginInstance* instance, Status status) {
+  const std::string problem = instance->host().take_option_problem();
+  return status.ok() && !problem.empty() ? Status(make_error(ErrorCode::kInternal, problem)) : status;
+}
+
 inline cm_status instance_configure(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
+  if (!Life::is_at(instance, 0, "configure")) {
+    return CM_INVALID;
+  }
   try {
-    return report(instance, instance->configure());
+    Escaped escaped;
+    for (const TableNeed& table : instance->required_tables()) {
+      if (!instance->host().gives(table)) {
+        instance->host().set_error("the host does not give " + std::string(table.id) +
+                                   ", without which this plugin cannot work; add it to `permissions` of the instance, "
+                                   "or use a newer host");
+        return CM_DENIED;
+      }
+    }
+    const Status configured = judged(instance, instance->configure());
+    escaped.rethrow();
+    if (configured.ok()) {
+      Life::reach(instance, Life::kConfigured);
+    }
+    return report(instance, configured);
   } catch (const std::exception& exception) {
     instance->host().set_error(exception.what());
-    return CM_INTERNAL;
+  } catch (...) {
+    instance->host().set_error("configure threw something that is not a std::exception");
   }
+  return CM_INTERNAL;
 }
 
 // Runs a step that may answer at once or later. The step's first answer counts, later ones are ignored.
@@ -100,23 +154,33 @@ cm_status run_step(PluginInstance* instance, cm_handle ticket, Step&& step) {
   return state->answered ? report(instance, state->status) : CM_DEFER;
 }
 
+// The answer of a step, or CM_INTERNAL when it threw. The text is set either way.
+template <typename Step>
+cm_status guarded_step(PluginInstance* instance, std::string_view name, Step&& step) noexcept {
+  cm_status status = CM_INTERNAL;
+  return instance->host().guarded(name, [&] { status = step(); }) ? status : CM_INTERNAL;
+}
+
 inline cm_status instance_start(cm_instance* raw, cm_handle ticket) noexcept {
   PluginInstance* instance = as_instance(raw);
-  cm_status status = CM_INTERNAL;
-  instance->host().guarded("start", [&] {
-    status = run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
+  if (!Life::is_at(instance, Life::kConfigured, "start")) {
+    return CM_INVALID;
+  }
+  Life::reach(instance, Life::kStarted);
+  return guarded_step(instance, "start", [&] {
+    return run_step(instance, ticket, [instance](PluginInstance::Done done) { instance->start(std::move(done)); });
   });
-  return status;
 }
 inline cm_status instance_drain(cm_instance* raw, cm_handle ticket, std::uint64_t deadline_ms) noexcept {
   PluginInstance* instance = as_instance(raw);
-  cm_status status = CM_INTERNAL;
-  instance->host().guarded("drain", [&] {
-    status = run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
+  if (!Life::is_at(instance, Life::kStarted, "drain")) {
+    return CM_INVALID;
+  }
+  return guarded_step(instance, "drain", [&] {
+    return run_step(instance, ticket, [instance, deadline_ms](PluginInstance::Done done) {
       instance->drain(deadline_ms, std::move(done));
     });
   });
-  return status;
 }
 inline void instance_stop(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
@@ -133,9 +197,8 @@ inline const void* instance_extension(cm_instance* raw, const char* id) noexcept
 }
 inline cm_status instance_reload_prepare(cm_instance* raw) noexcept {
   PluginInstance* instance = as_instance(raw);
-  cm_status status = CM_INTERNAL;
-  instance->host().guarded("reload_prepare", [&] { status = report(instance, instance->reload_prepare()); });
-  return status;
+  return guarded_step(instance, "reload_prepare",
+                      [&] { return report(instance, judged(instance, instance->reload_prepare())); });
 }
 inline void instance_reload_finish(cm_instance* raw, bool commit) noexcept {
   PluginInstance* instance = as_instance(raw);
@@ -156,16 +219,19 @@ inline constexpr cm_instance_table_v1 kInstanceTable = {sizeof(cm_instance_table
 template <typename Instance>
 cm_status create_instance(const cm_host* host, cm_instance** out_instance,
                           const cm_instance_table_v1** out_table) noexcept {
+  std::string_view text = "the constructor threw something that is not a std::exception";
   try {
     PluginInstance* instance = std::make_unique<Instance>(host).release();
     *out_instance = reinterpret_cast<cm_instance*>(instance);
     *out_table = &kInstanceTable;
     return CM_OK;
   } catch (const std::exception& exception) {
-    const std::string_view text = exception.what();
+    text = exception.what();
     host->set_error(host->self, to_pview(text));
-    return CM_INTERNAL;
+  } catch (...) {
+    host->set_error(host->self, to_pview(text));
   }
+  return CM_INTERNAL;
 }
 
 template <typename Instance>

@@ -153,22 +153,30 @@ class Process {
 
   // Each copies the function first: it may destroy or restart the object.
   static void output(void* user, cm_handle, std::uint32_t stream, cm_bytes_hview bytes) noexcept {
-    if (const auto function = static_cast<Process*>(user)->on_output) {
-      function(stream, to_view(bytes));
-    }
+    auto* owner = static_cast<Process*>(user);
+    owner->host_->guarded("process_output", [&] {
+      if (const auto function = owner->on_output) {
+        function(stream, to_view(bytes));
+      }
+    });
   }
   static void input_drained(void* user, cm_handle) noexcept {
-    if (const auto function = static_cast<Process*>(user)->on_input_drained) {
-      function();
-    }
+    auto* owner = static_cast<Process*>(user);
+    owner->host_->guarded("process_drained", [&] {
+      if (const auto function = owner->on_input_drained) {
+        function();
+      }
+    });
   }
   static void exited(void* user, cm_handle, const cm_process_exit* result) noexcept {
     auto* owner = static_cast<Process*>(user);
     owner->handle_ = CM_NO_HANDLE;
-    if (const auto function = owner->on_exit) {
-      function(ProcessExit{result->reason, result->code, result->signal, result->cpu_us, result->memory_bytes_peak,
-                           std::string(to_view(result->text))});
-    }
+    owner->host_->guarded("process_exited", [&] {
+      if (const auto function = owner->on_exit) {
+        function(ProcessExit{result->reason, result->code, result->signal, result->cpu_us, result->memory_bytes_peak,
+                             std::string(to_view(result->text))});
+      }
+    });
   }
 
   const HostApi* host_ = nullptr;

@@ -93,6 +93,11 @@ class SqlTransaction {
   SqlTransaction(cm_storage_transaction* transaction, const cm_storage_sql_v1* sql) noexcept
       : transaction_(transaction), sql_(sql) {}
 
+  // For works in C that are run inside this one. [worker]
+  cm_storage_transaction* raw() const noexcept { return transaction_; }
+  // The functions that go with it. [worker]
+  const cm_storage_sql_v1* raw_sql() const noexcept { return sql_; }
+
   // Number of changed rows.
   Result<std::uint64_t> execute(cm_statement statement, std::initializer_list<SqlValue> parameters = {}) {
     const Parameters raw(parameters);
@@ -104,12 +109,14 @@ class SqlTransaction {
     return changes;
   }
 
-  // Calls `row(const SqlRow&)` for each row; `row` may return void, or bool false to stop.
+  // Calls `row(const SqlRow&)` for each row; `row` may return void, or bool false to stop. What it throws leaves query.
   template <typename RowFunction>
   Status query(cm_statement statement, std::initializer_list<SqlValue> parameters, RowFunction&& row) {
     const Parameters raw(parameters);
+    Rows<RowFunction> rows{row, {}};
     const cm_status status =
-        sql_->query(transaction_, statement, raw.data(), raw.size(), &row_callback<RowFunction>, &row);
+        sql_->query(transaction_, statement, raw.data(), raw.size(), &row_callback<RowFunction>, &rows);
+    rows.carried.rethrow();
     if (status != CM_OK) {
       return failure(status);
     }
@@ -135,15 +142,23 @@ class SqlTransaction {
   };
 
   template <typename RowFunction>
+  struct Rows {
+    std::remove_reference_t<RowFunction>& function;
+    detail::Carried carried;
+  };
+  template <typename RowFunction>
   static bool row_callback(void* user, const cm_value* columns, std::uint32_t count) noexcept {
-    auto& function = *static_cast<std::remove_reference_t<RowFunction>*>(user);
+    auto* rows = static_cast<Rows<RowFunction>*>(user);
     const SqlRow row(columns, count);
-    if constexpr (std::is_void_v<decltype(function(row))>) {
-      function(row);
-      return true;
-    } else {
-      return function(row);
-    }
+    bool more = true;
+    const bool done = rows->carried.run([&] {
+      if constexpr (std::is_void_v<decltype(rows->function(row))>) {
+        rows->function(row);
+      } else {
+        more = rows->function(row);
+      }
+    });
+    return done && more;
   }
   Error failure(cm_status status) {
     return error_from_status(status, std::string(to_view(sql_->last_error(transaction_))));
@@ -153,8 +168,31 @@ class SqlTransaction {
   const cm_storage_sql_v1* sql_;
 };
 
-// A work answers Status(); an Error rolls back this work alone and is what the submitter gets.
+// A work answers Status(); an Error rolls back this work alone and is what the submitter gets. So does an exception,
+// which is logged as misbehaviour; the submitter then gets kInternal.
 using SqlWork = std::function<Status(SqlTransaction&)>;
+
+namespace detail {
+// Runs a work for a C function that asks for one; `error` gets the text of its failure. [worker]
+inline cm_status run_sql_work(const HostApi& host, std::string_view callback, const SqlWork& work,
+                              cm_storage_transaction* transaction, const cm_storage_sql_v1* sql,
+                              std::string* error) noexcept {
+  cm_status code = CM_INTERNAL;
+  const bool returned = host.guarded(callback, [&] {
+    SqlTransaction wrapped(transaction, sql);
+    const Status status = work(wrapped);
+    if (!status.ok()) {
+      *error = status.error().message;
+    }
+    code = status.ok() ? CM_OK : status_from_error(status.error());
+  });
+  if (!returned) {
+    *error = "an exception left the work, so it was rolled back; the log has its text";
+    return CM_INTERNAL;
+  }
+  return code;
+}
+}  // namespace detail
 
 // One step of a schema; numbers from 1 without a gap.
 struct SqlMigration {
@@ -206,7 +244,7 @@ class StorageClient {
     for (const SqlMigration& migration : migrations) {
       raw.push_back(cm_migration{migration.number, 0, to_pview(migration.name), to_pview(migration.sql)});
     }
-    auto job = std::make_unique<Job>(Job{nullptr, std::move(done)});
+    auto job = std::make_unique<Job>(Job{host_, nullptr, std::move(done)});
     const cm_status status =
         extension_->migrate(extension_.instance(), host_->self(), to_pview(schema), raw.data(),
                             static_cast<std::uint32_t>(raw.size()), &StorageClient::finish, job.get());
@@ -214,7 +252,7 @@ class StorageClient {
   }
   // Writes a consistent copy to `path`, which must not exist. [loop]
   void backup(std::string_view path, Done done) {
-    auto job = std::make_unique<Job>(Job{nullptr, std::move(done)});
+    auto job = std::make_unique<Job>(Job{host_, nullptr, std::move(done)});
     const cm_status status =
         extension_->backup(extension_.instance(), host_->self(), to_pview(path), &StorageClient::finish, job.get());
     accept_or_refuse(status, std::move(job));
@@ -241,6 +279,7 @@ class StorageClient {
 
  private:
   struct Job {
+    const HostApi* host;
     SqlWork work;
     Done done;
     std::string error = {};
@@ -248,7 +287,7 @@ class StorageClient {
   using Submit = cm_status (*)(void*, cm_handle, cm_storage_work, cm_storage_done, void*) noexcept;
 
   void run(Submit function, SqlWork work, Done done) {
-    auto job = std::make_unique<Job>(Job{std::move(work), std::move(done)});
+    auto job = std::make_unique<Job>(Job{host_, std::move(work), std::move(done)});
     const cm_status status =
         function(extension_.instance(), host_->self(), &StorageClient::run_work, &StorageClient::finish, job.get());
     accept_or_refuse(status, std::move(job));
@@ -262,13 +301,7 @@ class StorageClient {
   }
   static cm_status run_work(void* user, cm_storage_transaction* transaction, const cm_storage_sql_v1* sql) noexcept {
     auto* job = static_cast<Job*>(user);
-    SqlTransaction wrapped(transaction, sql);
-    Status status = job->work(wrapped);
-    if (status.ok()) {
-      return CM_OK;
-    }
-    job->error = status.error().message;
-    const cm_status code = status_from_error(status.error());
+    const cm_status code = detail::run_sql_work(*job->host, "storage_work", job->work, transaction, sql, &job->error);
     return code == CM_GONE ? CM_INTERNAL : code;  // CM_GONE has a meaning of its own in `done`
   }
   static void finish(void* user, cm_status status, cm_text_hview error) noexcept {
@@ -276,11 +309,11 @@ class StorageClient {
     if (status == CM_GONE) {
       return;  // the instance is stopped: nobody waits any more
     }
-    if (status == CM_OK) {
-      job->done(Status());
-      return;
-    }
-    job->done(error_from_status(status, job->error.empty() ? std::string(to_view(error)) : job->error));
+    job->host->guarded("storage_done", [&] {
+      job->done(status == CM_OK
+                    ? Status()
+                    : Status(error_from_status(status, job->error.empty() ? std::string(to_view(error)) : job->error)));
+    });
   }
 
   const HostApi* host_ = nullptr;

@@ -1,8 +1,9 @@
 // Coroutine tasks for code that lives on one loop.
 //
 // `Task<T>` starts lazily, when it is awaited or given to `spawn`. A task never changes the thread: whatever resumes it
-// (a timer, a storage answer, an HTTP response) does so on the loop of the instance. Exceptions do not leave a task: an
-// escaped one ends the process, as the ABI demands.
+// (a timer, a storage answer, an HTTP response) does so on the loop of the instance. What a task throws is thrown again
+// where it is awaited; what leaves a task that was given to `spawn` is thrown again where the callback of the host ends
+// that resumed it, so it is named and counted there (HostApi::guarded) and unwinds no frame that only waits.
 //
 // g++ 12: never put a braced list inside a `co_await` expression; build the argument in a named local first.
 #pragma once
@@ -20,8 +21,40 @@ class [[nodiscard]] Task;
 
 namespace detail {
 
+// What author's code threw where nobody can catch it (a task that nobody awaits, the end of a Gate): kept for the
+// callback that is running on this thread. Of several the first is kept; outside of a callback the process ends.
+class Escaped {
+ public:
+  Escaped() noexcept : outer_(std::exchange(current_, this)) {}
+  Escaped(const Escaped&) = delete;
+  Escaped& operator=(const Escaped&) = delete;
+  ~Escaped() { current_ = outer_; }
+
+  // Throws what was kept, if something was. [any]
+  void rethrow() {
+    if (thrown_ != nullptr) {
+      std::rethrow_exception(std::exchange(thrown_, nullptr));
+    }
+  }
+  // Inside a catch block: keeps what it caught. [any]
+  static void keep() noexcept {
+    if (current_ == nullptr) {
+      std::terminate();
+    }
+    if (current_->thrown_ == nullptr) {
+      current_->thrown_ = std::current_exception();
+    }
+  }
+
+ private:
+  static inline thread_local Escaped* current_ = nullptr;
+  Escaped* outer_;
+  std::exception_ptr thrown_;
+};
+
 struct TaskPromiseBase {
   std::coroutine_handle<> continuation = std::noop_coroutine();
+  std::exception_ptr thrown = nullptr;
 
   std::suspend_always initial_suspend() noexcept { return {}; }
 
@@ -34,7 +67,7 @@ struct TaskPromiseBase {
     void await_resume() noexcept {}
   };
   FinalAwaiter final_suspend() noexcept { return {}; }
-  void unhandled_exception() noexcept { std::terminate(); }
+  void unhandled_exception() noexcept { thrown = std::current_exception(); }
 };
 
 template <typename T>
@@ -84,6 +117,9 @@ class [[nodiscard]] Task {
         return handle;
       }
       T await_resume() {
+        if (handle.promise().thrown != nullptr) {
+          std::rethrow_exception(handle.promise().thrown);
+        }
         if constexpr (!std::is_void_v<T>) {
           return std::move(*handle.promise().value);
         }
@@ -125,16 +161,20 @@ struct Detached {
 };
 
 inline Detached run_detached(Task<void> task, std::function<void()> finished) {
-  co_await std::move(task);
-  if (finished) {
-    finished();
+  try {
+    co_await std::move(task);
+    if (finished) {
+      finished();
+    }
+  } catch (...) {
+    Escaped::keep();
   }
 }
 
 }  // namespace detail
 
-// Starts `task` now, on this thread, and lets it run to its end; `finished` (may be empty) is called then. The objects
-// that the task refers to must outlive it: pair it with a Gate.
+// Starts `task` now, on this thread, and lets it run to its end; `finished` (may be empty) is called then, but not
+// after a task that threw. The objects that the task refers to must outlive it: pair it with a Gate.
 inline void spawn(Task<void> task, std::function<void()> finished = {}) {
   detail::run_detached(std::move(task), std::move(finished));
 }
@@ -199,8 +239,11 @@ class Gate {
   }
   void call_if_empty() noexcept {
     if (closed_ && inside_ == 0 && empty_) {
-      auto empty = std::exchange(empty_, {});
-      empty();
+      try {
+        std::exchange(empty_, {})();
+      } catch (...) {
+        detail::Escaped::keep();
+      }
     }
   }
 

@@ -87,12 +87,31 @@ class WebSocket {
   std::uint64_t buffered_bytes() const noexcept {
     return handle_ == CM_NO_HANDLE ? 0 : table_->buffered_bytes(host_->self(), handle_);
   }
+  // Can the host stop reading? An older one cannot. Known once a connection was accepted or asked for. [loop]
+  bool can_pause_reading() const noexcept {
+    return table_ != nullptr && CM_HAS_FUNCTION(table_, cm_websocket_v1, resume_reading);
+  }
+  // Stops reading, so that TCP slows the peer down; what was read already still comes. CM_UNSUPPORTED: an older host.
+  // While paused no pong is seen: do not judge the peer by them. [loop]
+  cm_status pause_reading() const noexcept {
+    if (handle_ == CM_NO_HANDLE) {
+      return CM_GONE;
+    }
+    return can_pause_reading() ? table_->pause_reading(host_->self(), handle_) : CM_UNSUPPORTED;
+  }
+  // Reads again; on_messages follows in a later turn. [loop]
+  cm_status resume_reading() const noexcept {
+    if (handle_ == CM_NO_HANDLE) {
+      return CM_GONE;
+    }
+    return can_pause_reading() ? table_->resume_reading(host_->self(), handle_) : CM_UNSUPPORTED;
+  }
 
  private:
   template <typename Open>
   cm_status open(const HostApi& host, cm_websocket_options& options, WebSocketOwner* owner, Open&& function) {
     host_ = &host;
-    table_ = host.find<cm_websocket_v1>(CM_WEBSOCKET_ID);
+    table_ = host.find_prefix<cm_websocket_v1>(CM_WEBSOCKET_ID, CM_WEBSOCKET_V1_BYTES_MIN);
     if (table_ == nullptr) {
       return CM_DENIED;
     }

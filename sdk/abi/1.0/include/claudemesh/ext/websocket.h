@@ -79,7 +79,20 @@ typedef struct cm_websocket_v1 {
   cm_status (*terminate)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
   /* Bytes that wait to be sent; 0 for a stale handle. [loop] */
   uint64_t (*buffered_bytes)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
+  /* Stops reading from the connection: what the peer sends waits in the network, and TCP slows it down. What was read
+   * already still comes: the rest of the running batch, and a few more when the plugin has a process of its own. While
+   * paused the host answers no ping, and neither pongs nor the end of the connection are seen, unless a write finds
+   * it: whoever judges peers by their pongs must not judge this one. Sending, close and terminate work; close ends the
+   * pause. Twice is once. CM_INVALID: not open yet. CM_GONE: stale, or being closed. Not in the table of hosts built
+   * before this function was added: ask CM_HAS_FUNCTION. [loop] */
+  cm_status (*pause_reading)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
+  /* Reads again; `messages` follows in a later turn. Without effect when not paused. Errors as for pause_reading.
+   * [loop] */
+  cm_status (*resume_reading)(cm_handle self, cm_handle socket) CM_NOEXCEPT;
 } cm_websocket_v1;
+
+/* The table without pause_reading and resume_reading, as hosts had it first. */
+#define CM_WEBSOCKET_V1_BYTES_MIN UINT32_C(72)
 
 #ifdef __cplusplus
 }
@@ -88,6 +101,7 @@ typedef struct cm_websocket_v1 {
 CM_STATIC_ASSERT(sizeof(cm_websocket_message) == 24, "layout of cm_websocket_message");
 CM_STATIC_ASSERT(sizeof(cm_websocket_callbacks) == 48, "layout of cm_websocket_callbacks");
 CM_STATIC_ASSERT(sizeof(cm_websocket_options) == 48, "layout of cm_websocket_options");
-CM_STATIC_ASSERT(sizeof(cm_websocket_v1) == 72, "layout of cm_websocket_v1");
+CM_STATIC_ASSERT(sizeof(cm_websocket_v1) == 88, "layout of cm_websocket_v1");
+CM_STATIC_ASSERT(offsetof(cm_websocket_v1, pause_reading) == CM_WEBSOCKET_V1_BYTES_MIN, "layout of cm_websocket_v1");
 
 #endif
