@@ -12,10 +12,14 @@ class BrokerPlugin final : public PluginInstance {
   explicit BrokerPlugin(const cm_host* host) : PluginInstance(host), broker_(PluginInstance::host()) {}
 
   std::vector<TableNeed> required_tables() const override {
-    return {need<cm_buffer_v1>(CM_BUFFER_ID),      need<cm_loop_v1>(CM_LOOP_ID),
-            need<cm_timer_v1>(CM_TIMER_ID),        need<cm_clock_v1>(CM_CLOCK_ID),
-            need<cm_random_v1>(CM_RANDOM_ID),      need<cm_config_v1>(CM_CONFIG_ID),
-            need<cm_registry_v1>(CM_REGISTRY_ID),  need<cm_http_server_v1>(CM_HTTP_SERVER_ID),
+    return {need<cm_buffer_v1>(CM_BUFFER_ID),
+            need<cm_loop_v1>(CM_LOOP_ID),
+            need<cm_timer_v1>(CM_TIMER_ID),
+            need<cm_clock_v1>(CM_CLOCK_ID),
+            need<cm_random_v1>(CM_RANDOM_ID),
+            need<cm_config_v1>(CM_CONFIG_ID),
+            need<cm_registry_v1>(CM_REGISTRY_ID),
+            need<cm_http_server_v1>(CM_HTTP_SERVER_ID),
             TableNeed{CM_WEBSOCKET_ID, CM_WEBSOCKET_V1_BYTES_MIN}};
   }
   Status configure() override { return broker_.configure(); }
