@@ -146,7 +146,9 @@ Status IsolatedPlugin::reload_prepare(const config::ValidatedOptions& options, D
       give_answer(CM_OK, {});
       return;
     }
-    child_->session.send(Method::kReloadPrepare, 0, [&](FrameWriter& writer) { write_options(writer, *candidate_); });
+    prepare_call_ = child_->session.next_call();
+    child_->session.send(Method::kReloadPrepare, prepare_call_,
+                         [&](FrameWriter& writer) { write_options(writer, *candidate_); });
   });
   std::optional<Answer> answer = wait_answer(deadline);
   if (!answer.has_value()) {

@@ -169,6 +169,7 @@ class IsolatedPlugin {
   HookProxy hook_;
   TransportProxy transport_;
   BridgeProxy bridge_;
+  std::uint64_t prepare_call_ = 0;  // of the last reload_prepare that the child was asked
   bool provides_hook_ = false;
   bool provides_transport_ = false;
   bool provides_bridge_ = false;

@@ -46,7 +46,7 @@ enum class Method : std::uint16_t {
   // --- child to host: life cycle ---
   kReady,     // library loaded: ABI version
   kCreated,   // status, text, facts
-  kStepDone,  // which, status, text
+  kStepDone,  // which, status, text; its call is that of kReloadPrepare
   kPong,
   // --- child to host, one way ---
   kLog,
@@ -122,5 +122,12 @@ const char* callback_name(Callback callback) noexcept;
 
 // Which life-cycle step a kStepDone ends.
 enum class Step : std::uint32_t { kStart = 1, kDrain = 2, kReloadPrepare = 3 };
+inline constexpr std::uint64_t kStepsMax = 16;
+
+// What a plugin in a child gets as the ticket of a step: the step, and the call that asked for it (0 where there can be
+// only one). Never CM_NO_HANDLE, because no step is 0.
+constexpr std::uint64_t step_ticket(Step step, std::uint64_t call) noexcept {
+  return call * kStepsMax + static_cast<std::uint64_t>(step);
+}
 
 }  // namespace cm::isolation

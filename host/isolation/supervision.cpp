@@ -279,8 +279,8 @@ void IsolatedPlugin::on_step_done(const Frame& frame) {
     on_started(status, text);
   } else if (step == Step::kDrain && phase_ == Phase::kDraining) {
     host_->complete(host_->self, std::exchange(step_ticket_, CM_NO_HANDLE), status, to_pview(text));
-  } else if (step == Step::kReloadPrepare) {
-    give_answer(status, text);
+  } else if (step == Step::kReloadPrepare && frame.call == prepare_call_) {
+    give_answer(status, text);  // one that was not waited for any more says nothing about the next
   }
 }
 

@@ -210,14 +210,14 @@ class Runner {
         runtime_.send(Method::kPong);
         return true;
       case Method::kStart:
-        begin(Callback::kStart, Step::kStart,
+        begin(Callback::kStart, step_ticket(Step::kStart, 0),
               [this](cm_handle ticket) { return table_->start == nullptr ? CM_OK : table_->start(object_, ticket); });
         start_bridge();
         return true;
       case Method::kDrain: {
         const Frame view = std::move(frame).view();
         const std::uint64_t deadline_ms = FrameReader(view).u64();
-        begin(Callback::kDrain, Step::kDrain, [this, deadline_ms](cm_handle ticket) {
+        begin(Callback::kDrain, step_ticket(Step::kDrain, 0), [this, deadline_ms](cm_handle ticket) {
           return table_->drain == nullptr ? CM_OK : table_->drain(object_, ticket, deadline_ms);
         });
         return true;
@@ -238,10 +238,9 @@ class Runner {
     }
   }
 
-  // A deferred step is told by cm_host.complete, whose ticket is the step.
+  // A deferred step is told by cm_host.complete, whose ticket is step_ticket().
   template <typename Call>
-  void begin(Callback callback, Step step, Call&& call) {
-    const auto ticket = static_cast<cm_handle>(step);
+  void begin(Callback callback, cm_handle ticket, Call&& call) {
     const cm_status status = runtime_.enter(callback, [&] { return call(ticket); });
     if (status != CM_DEFER) {
       const std::string text = runtime_.take_error();
@@ -253,7 +252,7 @@ class Runner {
     FrameReader reader(frame);
     runtime_.candidate_options = read_options(reader);
     runtime_.has_candidate = true;
-    begin(Callback::kReloadPrepare, Step::kReloadPrepare,
+    begin(Callback::kReloadPrepare, step_ticket(Step::kReloadPrepare, frame.call),
           [this](cm_handle) { return can_reload() ? table_->reload_prepare(object_) : CM_UNSUPPORTED; });
   }
 

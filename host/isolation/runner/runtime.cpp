@@ -26,13 +26,13 @@ void host_set_error(cm_handle, cm_text_pview text) noexcept {
   Runtime::get().set_error(to_view(text));
 }
 
-// Which step a ticket is for is its number.
+// A ticket names its step and the call that asked for it (step_ticket).
 cm_status host_complete(cm_handle, cm_handle ticket, cm_status status, cm_text_pview text) noexcept {
   if (status >= CM_DEFER) {
     return CM_INVALID;
   }
-  Runtime::get().send(Method::kStepDone, 0, [&](FrameWriter& writer) {
-    writer.u32(static_cast<std::uint32_t>(ticket));
+  Runtime::get().send(Method::kStepDone, ticket / kStepsMax, [&](FrameWriter& writer) {
+    writer.u32(static_cast<std::uint32_t>(ticket % kStepsMax));
     writer.u32(status);
     writer.text(to_view(text));
   });

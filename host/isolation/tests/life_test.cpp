@@ -1,5 +1,10 @@
 // Goal: an unmodified plugin does the same in a process of its own as in the host. Method: a real host and real
 // children; each behaviour is looked at from the far end.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <future>
+
 #include "host/isolation/tests/isolation_fixture.hpp"
 
 namespace cm::host {
@@ -119,6 +124,26 @@ TEST_F(Isolation, ReloadsInTwoPhases) {
   EXPECT_THAT(refused.error().message, HasSubstr("not to my taste"));
   EXPECT_EQ(ask("note"), "replace:second");
   EXPECT_EQ(isolation_of("rogue").pid, pid) << "a reload needs no new process";
+}
+
+// The consent to a reload that was given up must not count for the next one.
+TEST_F(Isolation, ALateAnswerToOneReloadIsNoneToTheNext) {
+  const std::string fifo = (folder_ / "gate").string();
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const std::string common = "isolation_read = [\"" + folder_.string() + "\"]\n";
+  const std::string host = "[host]\nreload_timeout = \"2s\"\n";
+  start_host(host + rogue(common));
+  next_text_ = host + rogue(common + "note = \"wait:" + fifo + "\"\n");
+  const Status late = host_->reload();
+  ASSERT_FALSE(late.ok());
+  EXPECT_THAT(late.error().message, HasSubstr("did not answer in time"));
+  next_text_ = host + rogue(common + "note = \"refuse\"\n");
+  std::future<Status> refused = std::async(std::launch::async, [this] { return host_->reload(); });
+  EXPECT_EQ(refused.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout) << "the child is held";
+  const int gate = ::open(fifo.c_str(), O_RDWR | O_CLOEXEC);
+  EXPECT_FALSE(refused.get().ok());
+  ::close(gate);
+  EXPECT_EQ(ask("note"), "replace:first");
 }
 
 TEST_F(Isolation, ARestartedChildHasTheReloadedOptions) {

@@ -47,7 +47,11 @@ class Rogue final : public cm::PluginInstance {
     }
   }
   cm::Status reload_prepare() override {
-    if (host().option_text("note", CM_CONFIG_CANDIDATE) == "refuse") {
+    const std::string note = host().option_text("note", CM_CONFIG_CANDIDATE);
+    if (note.starts_with("wait:")) {
+      ::close(::open(note.substr(5).c_str(), O_RDONLY));  // of a FIFO: returns when somebody writes to it
+    }
+    if (note == "refuse") {
       return cm::make_error(cm::ErrorCode::kInvalid, "this note is not to my taste");
     }
     return {};
