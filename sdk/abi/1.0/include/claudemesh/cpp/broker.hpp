@@ -59,7 +59,7 @@ class BrokerMessages {
       for (const std::string& id : member_ids) {
         members.push_back(to_pview(id));
       }
-      auto job = std::make_unique<Job>(Job{broker_->host_, std::move(work), std::move(done), {}});
+      auto job = std::make_unique<Job>(Job{broker_->host_->boundary(), std::move(work), std::move(done), {}});
       cm_broker_audience audience = {};
       audience.size = sizeof(audience);
       audience.member_ids = members.data();
@@ -77,21 +77,21 @@ class BrokerMessages {
 
    private:
     struct Job {
-      const HostApi* host;
+      detail::Boundary boundary;
       SqlWork work;
       std::function<void(Status)> done;
       std::string error;
     };
     static cm_status run(void* user, cm_storage_transaction* transaction, const cm_storage_sql_v1* sql) noexcept {
       auto* job = static_cast<Job*>(user);
-      return detail::run_sql_work(*job->host, "broker_work", job->work, transaction, sql, &job->error);
+      return detail::run_sql_work(job->boundary, "broker_work", job->work, transaction, sql, &job->error);
     }
     static void finish(void* user, cm_status status, cm_text_hview error) noexcept {
       const std::unique_ptr<Job> job(static_cast<Job*>(user));
       if (status == CM_GONE || !job->done) {
         return;
       }
-      job->host->guarded("broker_done", [&] {
+      job->boundary.guarded("broker_done", [&] {
         job->done(status == CM_OK ? Status()
                                   : Status(error_from_status(
                                         status, job->error.empty() ? std::string(to_view(error)) : job->error)));

@@ -6,7 +6,6 @@
 #include <claudemesh/plugin.h>
 
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -17,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <claudemesh/cpp/boundary.hpp>
 #include <claudemesh/cpp/result.hpp>
 #include <claudemesh/cpp/task.hpp>
 #include <claudemesh/cpp/text.hpp>
@@ -85,37 +85,6 @@ template <typename Table>
 constexpr TableNeed need(const char* table_id) noexcept {
   return {table_id, sizeof(Table)};
 }
-
-namespace detail {
-// Carries what a function throws over a C function that calls it back before it returns (the rows of a query): the C
-// function is left in its own way, and the exception goes on behind it.
-class Carried {
- public:
-  // Calls `call` and keeps what it throws; false when it threw, now or before. [any]
-  template <typename Call>
-  bool run(Call&& call) noexcept {
-    if (thrown_ != nullptr) {
-      return false;
-    }
-    try {
-      call();
-      return true;
-    } catch (...) {
-      thrown_ = std::current_exception();
-      return false;
-    }
-  }
-  // After the C function: throws what was kept, if something was. [any]
-  void rethrow() const {
-    if (thrown_ != nullptr) {
-      std::rethrow_exception(thrown_);
-    }
-  }
-
- private:
-  std::exception_ptr thrown_;
-};
-}  // namespace detail
 
 // The host as one instance sees it. log and metrics do nothing when their tables were not granted; of the other
 // tables a function may only be called when the table was (find answers null otherwise).
@@ -190,23 +159,13 @@ class HostApi {
   // that the host or another plugin calls, and that calls an author's one, goes through here. [any]
   template <typename Call>
   bool guarded(std::string_view callback, Call&& call) const noexcept {
-    detail::Escaped escaped;
-    if (log_ == nullptr) {
-      call();
-      escaped.rethrow();
-      return true;
-    }
-    try {
-      call();
-      escaped.rethrow();
-      return true;
-    } catch (const std::exception& exception) {
-      report_exception(callback, exception.what());
-    } catch (...) {
-      report_exception(callback, "not a std::exception");
-    }
-    return false;
+    // The text is for a step that fails by it.
+    return boundary().guarded(callback, std::forward<Call>(call), [this](const std::string& text) { set_error(text); });
   }
+  // The same for what may outlive the instance. [any]
+  detail::Boundary boundary() const noexcept { return {log_, self()}; }
+  // What waits for a callback of the host that comes at most once, and not after the stop. [loop]
+  detail::Kept& kept() const noexcept { return *kept_; }
 
   // --- loop ----------------------------------------------------------------------------------------------------
   // Runs `function` on this instance's loop. Dropped (and destroyed) without a call if the instance is gone. [any]
@@ -300,12 +259,6 @@ class HostApi {
   const cm_buffer_v1* buffer_table() const noexcept { return buffer_; }
 
  private:
-  void report_exception(std::string_view callback, std::string_view what) const noexcept {
-    const std::string text =
-        "an exception left the callback " + std::string(callback) + ": " + std::string(what.substr(0, 1000));
-    log_->write(self(), CM_LOG_PLUGIN_MISBEHAVING, to_pview(text), nullptr, 0);
-    set_error(text);  // for a step that fails by it
-  }
   void note_option(std::string_view name, cm_status status) const {
     if (status != CM_OK && status != CM_GONE && option_problem_.empty()) {
       option_problem_ = "the option " + std::string(name) + " cannot be read (status " + std::to_string(status) +
@@ -330,6 +283,7 @@ class HostApi {
 
   const cm_host* host_;
   mutable std::string option_problem_;
+  std::shared_ptr<detail::Kept> kept_ = std::make_shared<detail::Kept>();
   const cm_log_v1* log_;
   const cm_loop_v1* loop_;
   const cm_timer_v1* timer_;

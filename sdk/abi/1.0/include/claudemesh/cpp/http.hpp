@@ -231,13 +231,15 @@ inline void http_send(const HostApi& host, const HttpCall& call, std::function<v
     const HostApi* host;
     std::function<void(Result<HttpResponse>)> done;
   };
-  auto owned = std::make_unique<Waiting>(Waiting{&host, std::move(done)});
+  const auto owned = std::make_shared<Waiting>(Waiting{&host, std::move(done)});
+  host.kept().add(owned);
   cm_handle handle = CM_NO_HANDLE;
   const cm_status status = table->send(
       host.self(), &raw,
       [](void* user, cm_handle, const cm_http_result* result) noexcept {
-        const std::unique_ptr<Waiting> waiting(static_cast<Waiting*>(user));
-        waiting->host->guarded("http_result", [&] {
+        auto* const waiting = static_cast<Waiting*>(user);
+        const HostApi* const owner = waiting->host;
+        owner->guarded("http_result", [&] {
           if (result->status != CM_OK) {
             waiting->done(error_from_status(result->status, std::string(to_view(result->error))));
             return;
@@ -248,13 +250,13 @@ inline void http_send(const HostApi& host, const HttpCall& call, std::function<v
           response.body = std::string(to_view(result->body));
           waiting->done(std::move(response));
         });
+        owner->kept().remove(user);
       },
       owned.get(), &handle);
   if (status != CM_OK) {
+    host.kept().remove(owned.get());
     owned->done(error_from_status(status, "the host refused the HTTP request to " + call.url));
-    return;
   }
-  static_cast<void>(owned.release());
 }
 
 }  // namespace cm

@@ -174,11 +174,11 @@ using SqlWork = std::function<Status(SqlTransaction&)>;
 
 namespace detail {
 // Runs a work for a C function that asks for one; `error` gets the text of its failure. [worker]
-inline cm_status run_sql_work(const HostApi& host, std::string_view callback, const SqlWork& work,
+inline cm_status run_sql_work(const Boundary& boundary, std::string_view callback, const SqlWork& work,
                               cm_storage_transaction* transaction, const cm_storage_sql_v1* sql,
                               std::string* error) noexcept {
   cm_status code = CM_INTERNAL;
-  const bool returned = host.guarded(callback, [&] {
+  const bool returned = boundary.guarded(callback, [&] {
     SqlTransaction wrapped(transaction, sql);
     const Status status = work(wrapped);
     if (!status.ok()) {
@@ -244,7 +244,7 @@ class StorageClient {
     for (const SqlMigration& migration : migrations) {
       raw.push_back(cm_migration{migration.number, 0, to_pview(migration.name), to_pview(migration.sql)});
     }
-    auto job = std::make_unique<Job>(Job{host_, nullptr, std::move(done)});
+    auto job = std::make_unique<Job>(Job{host_->boundary(), nullptr, std::move(done)});
     const cm_status status =
         extension_->migrate(extension_.instance(), host_->self(), to_pview(schema), raw.data(),
                             static_cast<std::uint32_t>(raw.size()), &StorageClient::finish, job.get());
@@ -252,7 +252,7 @@ class StorageClient {
   }
   // Writes a consistent copy to `path`, which must not exist. [loop]
   void backup(std::string_view path, Done done) {
-    auto job = std::make_unique<Job>(Job{host_, nullptr, std::move(done)});
+    auto job = std::make_unique<Job>(Job{host_->boundary(), nullptr, std::move(done)});
     const cm_status status =
         extension_->backup(extension_.instance(), host_->self(), to_pview(path), &StorageClient::finish, job.get());
     accept_or_refuse(status, std::move(job));
@@ -279,7 +279,7 @@ class StorageClient {
 
  private:
   struct Job {
-    const HostApi* host;
+    detail::Boundary boundary;
     SqlWork work;
     Done done;
     std::string error = {};
@@ -287,7 +287,7 @@ class StorageClient {
   using Submit = cm_status (*)(void*, cm_handle, cm_storage_work, cm_storage_done, void*) noexcept;
 
   void run(Submit function, SqlWork work, Done done) {
-    auto job = std::make_unique<Job>(Job{host_, std::move(work), std::move(done)});
+    auto job = std::make_unique<Job>(Job{host_->boundary(), std::move(work), std::move(done)});
     const cm_status status =
         function(extension_.instance(), host_->self(), &StorageClient::run_work, &StorageClient::finish, job.get());
     accept_or_refuse(status, std::move(job));
@@ -301,7 +301,8 @@ class StorageClient {
   }
   static cm_status run_work(void* user, cm_storage_transaction* transaction, const cm_storage_sql_v1* sql) noexcept {
     auto* job = static_cast<Job*>(user);
-    const cm_status code = detail::run_sql_work(*job->host, "storage_work", job->work, transaction, sql, &job->error);
+    const cm_status code =
+        detail::run_sql_work(job->boundary, "storage_work", job->work, transaction, sql, &job->error);
     return code == CM_GONE ? CM_INTERNAL : code;  // CM_GONE has a meaning of its own in `done`
   }
   static void finish(void* user, cm_status status, cm_text_hview error) noexcept {
@@ -309,7 +310,7 @@ class StorageClient {
     if (status == CM_GONE) {
       return;  // the instance is stopped: nobody waits any more
     }
-    job->host->guarded("storage_done", [&] {
+    job->boundary.guarded("storage_done", [&] {
       job->done(status == CM_OK
                     ? Status()
                     : Status(error_from_status(status, job->error.empty() ? std::string(to_view(error)) : job->error)));
