@@ -3,10 +3,10 @@
 import json
 import os
 import resource
+import select
 import socket
 import sqlite3
 import threading
-import time
 import unittest
 
 from harness import HOST, BrokerTest, OwnBrokerTest
@@ -174,7 +174,7 @@ class NoDescriptorsTest(AttackTest, OwnBrokerTest):
         peers = [self.raw() for _ in range(200)]
         before = os.times().elapsed, self.cpu_s()
         self.assert_others_are_served()
-        time.sleep(BLOCKED_S)
+        self.assertEqual(select.select(peers[-1:], [], [], BLOCKED_S)[0], [], "it waits for a descriptor")
         self.assertLess(self.cpu_s() - before[1], 0.5 * (os.times().elapsed - before[0]), "it spins on accept")
         for peer in peers:
             peer.close()
@@ -198,20 +198,19 @@ class SlowStoreTest(AttackTest, OwnBrokerTest):
         memory_before = self.memory_mb()
         store = sqlite3.connect(f"{self.broker.directory}/broker.db", isolation_level=None)
         store.execute("BEGIN IMMEDIATE")  # nobody else writes now
-        progress = {"frames": 0}
+        sent, written = [], threading.Event()
 
         def write():
             for frame in frames:
                 carol.socket.send_raw(frame)
-                progress["frames"] += 1
+                sent.append(frame)
+                written.set()
 
         writer = threading.Thread(target=write)
         writer.start()
-        last = -1
-        while progress["frames"] != last:  # until TCP lets nothing more through
-            last = progress["frames"]
-            time.sleep(2 * BLOCKED_S)
-        self.assertLess(last, count, "the sender was never slowed down")
+        while written.wait(2 * BLOCKED_S):  # until TCP lets nothing more through
+            written.clear()
+        self.assertLess(len(sent), count, "the sender was never slowed down")
         self.assertTrue(carol.socket.is_open, carol.socket.close_info)
         self.assertLess(self.memory_mb() - memory_before, 16)
         self.assertEqual(carol.socket.take(lambda f: f["type"] == "ack"), [])
