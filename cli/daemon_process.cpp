@@ -70,7 +70,7 @@ Outcome<std::string> find_daemon_config(const Paths& paths, const std::string& c
 DaemonPid read_daemon_pid(const Paths& paths) {
   DaemonPid state;
   const Descriptor file(::open(paths.pid_file().c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) {
+  if (!file) {
     return state;
   }
   std::array<char, 32> text{};
@@ -88,7 +88,7 @@ DaemonPid read_daemon_pid(const Paths& paths) {
 
 StopResult stop_process(int pid, std::uint64_t deadline_ms) {
   const Descriptor process = open_pidfd(pid);
-  if (!process.valid()) {
+  if (!process) {
     return errno == ESRCH ? StopResult::kGone : StopResult::kDenied;
   }
   // Through the descriptor the signal can only reach the process that was looked at, even if its number is reused.
@@ -117,7 +117,7 @@ bool socket_answers(const std::string& path) {
   std::memcpy(address.sun_path, path.data(), path.size());
   const Descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   // A full backlog (EAGAIN) also means that somebody listens.
-  return socket.valid() &&
+  return socket &&
          (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN);
 }
 

@@ -37,7 +37,7 @@ class ReadinessSocket {
     socket_ = Descriptor(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
     const int on = 1;
-    if (!socket_.valid() || ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+    if (!socket_ || ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
         ::setsockopt(socket_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
       return false;
     }
@@ -79,7 +79,7 @@ Result<Descriptor> open_log(const std::string& path) {
     ::rename(path.c_str(), (path + ".1").c_str());
   }
   Descriptor log(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!log.valid() || ::fchmod(log.get(), 0600) != 0) {
+  if (!log || ::fchmod(log.get(), 0600) != 0) {
     return make_error(ErrorCode::kIo, "cannot open " + path + ": " + std::strerror(errno));
   }
   return log;
@@ -225,7 +225,7 @@ std::string log_tail(const std::string& path, off_t from) {
   const Descriptor log(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text(16 * 1024, '\0');
   struct stat info{};
-  if (!log.valid() || ::fstat(log.get(), &info) != 0) {
+  if (!log || ::fstat(log.get(), &info) != 0) {
     return {};
   }
   const off_t start = std::max(from, info.st_size - static_cast<off_t>(text.size()));

@@ -45,7 +45,7 @@ std::string directory_of(const std::string& path) {
 Status sync_directory(const std::string& path) {
   const std::string folder = directory_of(path);
   const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) {
+  if (!fd || ::fsync(fd.get()) != 0) {
     return io_error("cannot flush the folder", folder, errno);
   }
   return {};
@@ -53,15 +53,9 @@ Status sync_directory(const std::string& path) {
 
 }  // namespace
 
-Descriptor::~Descriptor() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
 Result<std::optional<std::string>> read_file(const std::string& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) {
+  if (!file) {
     const int cause = errno;
     if (cause == ENOENT || cause == ENOTDIR) {
       return std::optional<std::string>();
@@ -92,7 +86,7 @@ Status write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp." + std::to_string(::getpid());
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!file.valid()) {
+    if (!file) {
       return io_error("cannot create", temporary, errno);
     }
     if (::fchmod(file.get(), 0600) != 0 || !write_all(file.get(), content) || ::fsync(file.get()) != 0) {
@@ -129,7 +123,7 @@ Status make_private_directory(const std::string& path) {
 Result<FileLock> FileLock::acquire(const std::string& path, std::uint64_t wait_ms) {
   FileLock lock;
   lock.file_ = Descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock.file_.valid()) {
+  if (!lock.file_) {
     return io_error("cannot create the lock file", path, errno);
   }
   const std::int64_t deadline = steady_ms() + static_cast<std::int64_t>(wait_ms);

@@ -1,6 +1,7 @@
 // Small private files: read whole, replaced whole or not at all; a lock between processes.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <cstddef>
@@ -13,27 +14,6 @@
 namespace cm::cli {
 
 inline constexpr std::size_t kFileBytesMax = 4 * 1024 * 1024;
-
-// A descriptor that is closed with its owner.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor();
-
-  int get() const noexcept { return fd_; }
-  bool valid() const noexcept { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
 
 // nullopt: there is no such file. kIo names path and cause; kInvalid: larger than kFileBytesMax.
 Result<std::optional<std::string>> read_file(const std::string& path);

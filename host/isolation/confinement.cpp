@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -46,22 +47,6 @@ std::uint64_t known_to(int version) {
   known &= version < kLandlockDevices ? ~kIoctlDevice : ~std::uint64_t{0};
   return known;
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(long fd) noexcept : fd_(static_cast<int>(fd)) {}
-  ~Descriptor() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const noexcept { return fd_; }
-
- private:
-  const int fd_;
-};
 
 Error confinement_error(const std::string& what, int error) {
   return make_error(ErrorCode::kIo,

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -88,27 +89,15 @@ class SpawnAttributes {
 };
 
 // A copy of a descriptor out of the way of the numbers that the child uses.
-class HighCopy {
- public:
-  explicit HighCopy(int fd) : fd_(::fcntl(fd, F_DUPFD_CLOEXEC, kRunnerMemoryFd + 1)) {}
-  ~HighCopy() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  HighCopy(const HighCopy&) = delete;
-  HighCopy& operator=(const HighCopy&) = delete;
-  int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
+Descriptor high_copy(int fd) {
+  return Descriptor(::fcntl(fd, F_DUPFD_CLOEXEC, kRunnerMemoryFd + 1));
+}
 
 Result<pid_t> start_process(const SpawnRequest& request) {
   const std::vector<std::string> arguments{"claudemesh", kRunnerVerb, request.name};
   const std::vector<std::string> environment = runner_environment();
-  const HighCopy socket(request.socket_fd);
-  const HighCopy memory(request.memory_fd);
+  const Descriptor socket = high_copy(request.socket_fd);
+  const Descriptor memory = high_copy(request.memory_fd);
   SpawnFileActions actions;
   hand_over(actions, socket.get(), memory.get());
   const SpawnAttributes attributes;

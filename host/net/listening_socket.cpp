@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,24 +24,6 @@ using detail::describe_port_owner;
 using detail::to_address;
 
 namespace {
-
-// Closes unless released.
-class FdGuard {
- public:
-  explicit FdGuard(int fd) : fd_(fd) {}
-  ~FdGuard() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  FdGuard(const FdGuard&) = delete;
-  FdGuard& operator=(const FdGuard&) = delete;
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 std::string errno_text(int code) {
   return std::generic_category().message(code);
@@ -72,7 +55,7 @@ Error listen_error(int code, const std::string& where, std::uint16_t port) {
 
 // Binds one candidate; the error is an errno.
 int bind_candidate(const addrinfo& candidate, const TcpListenerOptions& options, int& fd_out) {
-  FdGuard fd(::socket(candidate.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  Descriptor fd(::socket(candidate.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) {
     return errno;
   }
@@ -103,7 +86,7 @@ SocketFile probe_socket_file(const sockaddr_un& address) {
   if (!S_ISSOCK(info.st_mode)) {
     return SocketFile::kForeign;
   }
-  const FdGuard fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const Descriptor fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (::connect(fd.get(), as_sockaddr(address), sizeof address) == 0) {
     return SocketFile::kAlive;
   }
@@ -234,7 +217,7 @@ Result<ListeningSocket> ListeningSocket::open(const UnixListenerOptions& options
   if (!claimed) {
     return claimed.error();
   }
-  FdGuard fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  Descriptor fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   // Until listen() every connect is refused, so the mode is in force before the first connection is possible.
   if (fd.get() < 0 || ::bind(fd.get(), as_sockaddr(address), sizeof address) != 0 ||
       ::chmod(options.path.c_str(), options.mode) != 0 || ::listen(fd.get(), options.backlog) != 0) {
@@ -253,7 +236,7 @@ Result<ListeningSocket> ListeningSocket::open(const UnixListenerOptions& options
 }
 
 Result<ListeningSocket> ListeningSocket::adopt(int fd, bool owns_file) {
-  FdGuard guard(fd);
+  Descriptor guard(fd);
   int listening = 0;
   socklen_t size = sizeof listening;
   sockaddr_storage storage{};

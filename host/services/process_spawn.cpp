@@ -31,8 +31,8 @@ constexpr std::array<const char*, 5> kStepTexts = {"cannot begin a process group
                                                    "cannot enter the working folder", "cannot execute the program"};
 
 struct Pipe {
-  OwnedFd read;
-  OwnedFd write;
+  Descriptor read;
+  Descriptor write;
 };
 
 // Both ends close on exec and are above the standard streams, so that putting them in place cannot overwrite one.
@@ -41,17 +41,17 @@ Status make_pipe(Pipe& pipe) {
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
     return make_error(ErrorCode::kBusy, std::string("no pipe for the child: ") + std::strerror(errno));
   }
-  OwnedFd* targets[] = {&pipe.read, &pipe.write};
+  Descriptor* targets[] = {&pipe.read, &pipe.write};
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    *targets[i] = OwnedFd(ends[i]);
+    *targets[i] = Descriptor(ends[i]);
     if (ends[i] <= STDERR_FILENO) {
-      *targets[i] = OwnedFd(::fcntl(ends[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+      *targets[i] = Descriptor(::fcntl(ends[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     }
   }
   return pipe.read && pipe.write ? Status() : make_error(ErrorCode::kBusy, "no descriptor for a pipe of the child");
 }
 
-void set_nonblocking(const OwnedFd& fd) {
+void set_nonblocking(const Descriptor& fd) {
   ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
 
@@ -156,13 +156,13 @@ struct Pipes {
   Pipe output;
   Pipe error;
   Pipe report;
-  OwnedFd null;
+  Descriptor null;
 };
 
 Status open_pipes(const SpawnPlan& plan, Pipes& pipes) {
-  pipes.null = OwnedFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  pipes.null = Descriptor(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (pipes.null.get() >= 0 && pipes.null.get() <= STDERR_FILENO) {
-    pipes.null = OwnedFd(::fcntl(pipes.null.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    pipes.null = Descriptor(::fcntl(pipes.null.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
   }
   if (!pipes.null) {
     return make_error(ErrorCode::kBusy, std::string("/dev/null cannot be opened: ") + std::strerror(errno));
@@ -199,7 +199,7 @@ Prepared prepare(const SpawnPlan& plan, const Pipes& pipes) {
 }
 
 // The report pipe closes by itself when the program runs, and carries a fault when it does not.
-bool read_fault(const OwnedFd& fd, ChildFault& fault) {
+bool read_fault(const Descriptor& fd, ChildFault& fault) {
   ssize_t got = 0;
   do {
     got = ::read(fd.get(), &fault, sizeof fault);
@@ -217,20 +217,6 @@ void ignore_broken_pipes() {
 }
 
 }  // namespace
-
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  if (this != &other) {
-    reset();
-    fd_ = std::exchange(other.fd_, -1);
-  }
-  return *this;
-}
-
-void OwnedFd::reset() noexcept {
-  if (fd_ >= 0) {
-    ::close(std::exchange(fd_, -1));
-  }
-}
 
 SpawnedChild::SpawnedChild(SpawnedChild&& other) noexcept
     : pidfd(std::move(other.pidfd)),
@@ -289,7 +275,7 @@ Result<SpawnedChild> spawn_now(const SpawnPlan& plan, std::shared_ptr<ProcessSpa
     return make_error(ErrorCode::kBusy, std::string("no process for the child: ") + std::strerror(errno));
   }
   SpawnedChild child(pid, std::move(spawner));
-  child.pidfd = OwnedFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  child.pidfd = Descriptor(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   pipes.report.write.reset();
   ChildFault fault;
   if (read_fault(pipes.report.read, fault)) {
@@ -301,7 +287,7 @@ Result<SpawnedChild> spawn_now(const SpawnPlan& plan, std::shared_ptr<ProcessSpa
   child.input = std::move(pipes.input.write);
   child.output = std::move(pipes.output.read);
   child.error = std::move(pipes.error.read);
-  for (const OwnedFd* fd : {&child.input, &child.output, &child.error}) {
+  for (const Descriptor* fd : {&child.input, &child.output, &child.error}) {
     if (*fd) {
       set_nonblocking(*fd);
     }

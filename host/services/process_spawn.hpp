@@ -1,6 +1,7 @@
 // Starts child programs away from the loops, and collects those that nobody waits for any more (cm.process/1).
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <sys/resource.h>
@@ -20,23 +21,6 @@
 #include "host/net/unique_function.hpp"
 
 namespace cm::host {
-
-// A descriptor that is closed with its owner.
-class OwnedFd {
- public:
-  OwnedFd() = default;
-  explicit OwnedFd(int fd) noexcept : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  ~OwnedFd() { reset(); }
-
-  int get() const noexcept { return fd_; }
-  explicit operator bool() const noexcept { return fd_ >= 0; }
-  void reset() noexcept;
-
- private:
-  int fd_ = -1;
-};
 
 // What to start. All strings are complete and checked; 0 in a limit: none.
 struct SpawnPlan {
@@ -70,10 +54,10 @@ class SpawnedChild {
   // Kills the rest of the group and collects the child. False while it still runs.
   bool collect(int& status, rusage& usage) noexcept;
 
-  OwnedFd pidfd;  // readable when the child has ended
-  OwnedFd input;
-  OwnedFd output;
-  OwnedFd error;
+  Descriptor pidfd;  // readable when the child has ended
+  Descriptor input;
+  Descriptor output;
+  Descriptor error;
 
  private:
   void abandon() noexcept;

@@ -102,7 +102,7 @@ void Processes::watch_child(cm_handle handle, Process& process) {
   process.input = std::move(process.child.input);
   process.output.fd = std::move(process.child.output);
   process.error.fd = std::move(process.child.error);
-  const auto watch = [this](const OwnedFd& fd, net::FdInterest interest, auto function) {
+  const auto watch = [this](const Descriptor& fd, net::FdInterest interest, auto function) {
     const auto id = fd ? loop().watch_fd(fd.get(), interest, function) : net::WatchId::kNone;
     return id ? *id : net::WatchId::kNone;
   };

@@ -49,7 +49,7 @@ class Processes {
  private:
   struct Stream {
     std::uint32_t number = CM_PROCESS_STDOUT;
-    OwnedFd fd;
+    Descriptor fd;
     net::WatchId watch = net::WatchId::kNone;
   };
   struct Process {
@@ -59,7 +59,7 @@ class Processes {
     net::WatchId exit_watch = net::WatchId::kNone;
     Stream output;
     Stream error;
-    OwnedFd input;
+    Descriptor input;
     net::WatchId input_watch = net::WatchId::kNone;
     std::string pending;      // of the input
     std::size_t written = 0;  // bytes of `pending` that the child has

@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -23,22 +24,6 @@ namespace {
 
 // How long an immediate stop may take before the process ends without it.
 constexpr int kImmediateStopMs = 2'000;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
 
 // Blocks the signals for this thread and all it makes, and turns them into reads.
 int block_signals() {

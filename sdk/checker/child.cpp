@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -101,20 +102,20 @@ Child::Child(const std::vector<std::string>& arguments, std::filesystem::path fo
     exec_child(argv_pointers.data(), environment_pointers.data(), ends[1], output.c_str());
   }
   ::close(ends[1]);
-  fd_ = ends[0];
-  ::fcntl(fd_, F_SETFL, O_NONBLOCK);
-  if (pid_ > 0) {
-    ::setpgid(pid_, pid_);  // the child does it as well; whoever is first wins
+  report_ = Descriptor(ends[0]);
+  ::fcntl(report_.get(), F_SETFL, O_NONBLOCK);
+  if (pid_ < 0) {
+    told_ = failed(std::string("no process: ") + std::strerror(errno), "a process", "close other programs");
+    return;
   }
+  ::setpgid(pid_, pid_);  // the child does it as well; whoever is first wins
+  process_ = Descriptor(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
 }
 
 Child::~Child() {
   if (pid_ > 0) {
     ::kill(-pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
-  }
-  if (fd_ >= 0) {
-    ::close(fd_);
   }
   std::error_code ignored;
   std::filesystem::remove_all(folder_, ignored);
@@ -148,13 +149,23 @@ void Child::take_line(const std::string& line) {
   }
 }
 
+void Child::add_polled(std::vector<pollfd>& polled) const {
+  if (!report_closed_) {
+    polled.push_back({report_.get(), POLLIN, 0});
+  }
+  polled.push_back({process_.get(), POLLIN, 0});  // poll(2) passes over a negative one
+}
+
 bool Child::read() {
   if (pid_ < 0) {
     return true;
   }
+  // The pipe may live on in a process that the plugin made; what counts is the child itself. It is looked at first:
+  // what it wrote before its end is in the pipe by then.
+  const bool ended = ::waitpid(pid_, &wait_status_, WNOHANG) == pid_;
   char buffer[4096];
   ssize_t count = 0;
-  while ((count = ::read(fd_, buffer, sizeof(buffer))) > 0) {
+  while ((count = ::read(report_.get(), buffer, sizeof(buffer))) > 0) {
     pending_.append(buffer, static_cast<std::size_t>(count));
     std::size_t end = 0;
     while ((end = pending_.find('\n')) != std::string::npos) {
@@ -165,20 +176,16 @@ bool Child::read() {
       pending_.clear();
     }
   }
-  // The pipe may live on in a process that the plugin made; what counts is the child itself.
-  if (count == 0 || ::waitpid(pid_, &wait_status_, WNOHANG) == pid_) {
+  report_closed_ = count == 0;
+  if (ended) {
     finish();
-    return true;
   }
-  return false;
+  return ended;
 }
 
 void Child::finish() {
   const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin_);
   took_ms_ = static_cast<std::uint64_t>(spent.count());
-  if (::waitpid(pid_, &wait_status_, 0) < 0) {
-    // It was waited for by `read` already.
-  }
   ::kill(-pid_, SIGKILL);  // what it may have left in its group
   pid_ = -1;
 }

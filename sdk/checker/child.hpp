@@ -1,7 +1,9 @@
 // One child process of the runner: started, listened to, and ended at its time limit.
 #pragma once
 
+#include <poll.h>
 #include <sys/types.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -30,7 +32,9 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  int fd() const noexcept { return fd_; }
+  // Adds what to wait for: the pipe of the report while somebody can write to it, and the process, since its pipe may
+  // live on in a process that the plugin made.
+  void add_polled(std::vector<pollfd>& polled) const;
   // Reads what there is. True: the child has ended, `outcome` is final.
   bool read();
   // Ends it if it has taken too long.
@@ -52,7 +56,9 @@ class Child {
   std::uint64_t time_limit_ms_;
   std::chrono::steady_clock::time_point begin_;
   pid_t pid_ = -1;
-  int fd_ = -1;
+  Descriptor report_;
+  Descriptor process_;
+  bool report_closed_ = false;
   int wait_status_ = 0;
   bool timed_out_ = false;
   std::string pending_;

@@ -60,7 +60,7 @@ void wait_for_any(const std::vector<Child*>& children) {
   std::vector<pollfd> polled;
   std::uint64_t timeout_ms = 1'000;
   for (const Child* child : children) {
-    polled.push_back(pollfd{child->fd(), POLLIN, 0});
+    child->add_polled(polled);
     timeout_ms = std::min(timeout_ms, child->milliseconds_left());
   }
   ::poll(polled.data(), polled.size(), static_cast<int>(timeout_ms) + 1);

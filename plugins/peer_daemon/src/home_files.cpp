@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <cerrno>
 #include <cstring>
@@ -11,24 +12,6 @@
 
 namespace cm::daemon {
 namespace {
-
-// Closes at the end of its scope.
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (number_ >= 0) {
-      ::close(number_);
-    }
-  }
-  int get() const noexcept { return number_; }
-  bool valid() const noexcept { return number_ >= 0; }
-
- private:
-  int number_;
-};
 
 Error io_error(const std::string& what, const std::string& path) {
   const int cause = errno;
@@ -52,7 +35,7 @@ Status write_all(int descriptor, std::string_view content, const std::string& pa
 
 void sync_directory(const std::string& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.valid()) {
+  if (directory) {
     ::fsync(directory.get());
   }
 }
@@ -83,7 +66,7 @@ Status ensure_private_directory(const std::string& path) {
 
 Result<std::optional<PrivateFile>> read_private_file(const std::string& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) {
+  if (!file) {
     if (errno == ENOENT) {
       return std::optional<PrivateFile>();
     }
@@ -127,7 +110,7 @@ Status write_private_file(const std::string& path, std::string_view content) {
   {
     static_cast<void>(::unlink(temporary.c_str()));  // O_EXCL below: never write through somebody's link
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file.valid()) {
+    if (!file) {
       return io_error("cannot create", temporary);
     }
     const Status written = write_all(file.get(), content, temporary);

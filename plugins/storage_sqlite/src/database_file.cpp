@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <array>
 #include <cerrno>
@@ -20,23 +21,6 @@ constexpr mode_t kFileMode = 0600;
 // Not in every kernel's linux/magic.h.
 constexpr unsigned long kCifsMagic = 0xff534d42;
 constexpr unsigned long kSmb2Magic = 0xfe534d42;
-
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) noexcept : descriptor_(descriptor) {}
-  ~Descriptor() {
-    if (descriptor_ >= 0) {
-      ::close(descriptor_);
-    }
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const noexcept { return descriptor_; }
-  int release() noexcept { return std::exchange(descriptor_, -1); }
-
- private:
-  int descriptor_;
-};
 
 Error system_error(const std::string& what, int number, const std::string& advice) {
   const bool denied = number == EACCES || number == EPERM;

@@ -46,7 +46,9 @@ class Thrower final : public cm::PluginInstance {
     timer_->start_ms(0, [this] { throw_at("timer"); });
     host().post([this] { throw_at("post"); });
     const cm::Status submitted = cm::run_on_worker(host(), CM_WORKER_POOL, [this] { throw_at("job"); }, {});
-    cm::spawn(sleep_and_throw());
+    if (where_ != "drain") {  // a drain that throws is over at once and waits for nobody
+      cm::spawn(sleep_and_throw(gate_.enter()));
+    }
     ask();
     if (storage_) {
       write();
@@ -62,8 +64,8 @@ class Thrower final : public cm::PluginInstance {
     started(submitted.ok() ? status : submitted);
   }
   void drain(std::uint64_t, Done drained) override {
+    gate_.close([drained = std::move(drained)] { drained({}); });
     throw_at("drain");
-    drained({});
   }
   void stop() override {
     timer_.reset();
@@ -121,7 +123,8 @@ class Thrower final : public cm::PluginInstance {
       }
     };
   }
-  cm::Task<void> sleep_and_throw() {
+  // Keeps the gate until its end, so that no frame is left behind when the instance goes.
+  cm::Task<void> sleep_and_throw(cm::Gate::Pass) {
     co_await cm::sleep_ms(host(), 1);
     throw_at("task");
   }
@@ -138,6 +141,7 @@ class Thrower final : public cm::PluginInstance {
   std::unique_ptr<cm::HttpListener> listener_;
   cm::Process child_;
   cm::StorageClient storage_;
+  cm::Gate gate_;
 };
 
 }  // namespace
