@@ -8,6 +8,7 @@
 #include <clocale>
 #include <cstdio>
 #include <filesystem>
+#include <thread>
 
 // Of the address sanitizer, which has a malloc of its own.
 extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_bytes();
@@ -31,6 +32,18 @@ std::size_t thread_count() {
     ++count;
   }
   return count;
+}
+
+bool wait_for_threads(std::size_t count, std::chrono::milliseconds limit, const std::function<bool()>& enough) {
+  constexpr std::chrono::milliseconds kBetweenLooks{1};
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (thread_count() > count && !(enough && enough())) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return false;
+    }
+    std::this_thread::sleep_for(kBetweenLooks);
+  }
+  return true;
 }
 
 std::vector<std::string> open_descriptors() {

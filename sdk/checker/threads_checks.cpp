@@ -7,6 +7,7 @@ namespace cm::checker {
 namespace {
 
 constexpr std::uint64_t kBusyRunMs = 120'000;
+constexpr std::chrono::milliseconds kThreadsEnd{1'000};  // of real time, for a thread that was told to end
 
 Outcome keeps_thread_tags(const Subject& subject) {
   Bench bench(subject);
@@ -55,6 +56,7 @@ Outcome ends_its_threads(const Subject& subject) {
     exercise(bench, {.quiet_ms = 1'000});
     bench.end();
   }
+  wait_for_threads(before, kThreadsEnd);
   const std::size_t after = thread_count();
   return after <= before
              ? ok()

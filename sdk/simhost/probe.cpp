@@ -186,6 +186,11 @@ std::uint64_t HostProbe::fallible_calls(std::string_view table_id) const noexcep
   return total;
 }
 
+std::vector<BreachNote> HostProbe::breaches() const {
+  const std::lock_guard lock(notes_mutex_);
+  return notes_;
+}
+
 void HostProbe::note(Breach breach, std::string text) {
   const std::lock_guard lock(notes_mutex_);
   if (notes_.size() < kNotesMax) {

@@ -77,7 +77,7 @@ class HostProbe {
   // Calls that fail_nth counts.
   std::uint64_t fallible_calls(std::string_view table_id) const noexcept;
   const std::set<std::string, std::less<>>& asked_for() const noexcept { return asked_; }
-  const std::vector<BreachNote>& breaches() const noexcept { return notes_; }
+  std::vector<BreachNote> breaches() const;
   void note(Breach breach, std::string text);  // [any]
 
   // --- for the tables: a call begins. An answer means: do nothing and give this to the plugin ---
@@ -100,7 +100,7 @@ class HostProbe {
   std::set<std::string, std::less<>> withheld_;
   std::map<std::string, std::vector<const void*>, std::less<>> copies_;  // tables of another size
   std::set<std::string, std::less<>> asked_;
-  std::mutex notes_mutex_;
+  mutable std::mutex notes_mutex_;
   std::vector<BreachNote> notes_;
 };
 

@@ -229,7 +229,7 @@ void Daemon::migrate(std::size_t step, Done started) {
                                                {"daemon_inbox", &InboxStore::migrations},
                                                {"daemon_peers", &KnownPeers::migrations}}};
   if (step == kSchemas.size()) {
-    load_outbox(std::move(started));
+    load_names(std::move(started));
     return;
   }
   storage_.migrate(kSchemas[step].name, kSchemas[step].migrations(), [this, step, started](const Status& status) {
@@ -238,6 +238,17 @@ void Daemon::migrate(std::size_t step, Done started) {
     } else {
       started(make_error(status.error().code, "db open failed: " + status.error().message));
     }
+  });
+}
+
+// Without them messages show the beginning of a key in place of a name, which is no reason not to start.
+void Daemon::load_names(Done started) {
+  known_.load([this, started = std::move(started)](const Status& status) {
+    if (!status.ok()) {
+      host().log(LogLevel::kWarn, "the names of peers cannot be read; some are shown by their keys",
+                 {{"detail", status.error().message}});
+    }
+    load_outbox(started);
   });
 }
 

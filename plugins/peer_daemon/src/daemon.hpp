@@ -89,6 +89,7 @@ class Daemon final : public PluginInstance, private LinkOwner, private LinkWatch
   void home_ready(Home home, Done started);
   Status open_extensions();
   void migrate(std::size_t step, Done started);
+  void load_names(Done started);
   void load_outbox(Done started);
   void open_meshes(LoadedOutbox loaded, Done started);
   void open_for_business(const ReloadResult& meshes, const Done& started);

@@ -27,8 +27,9 @@ std::string meta_json(const Push& push) {
   return meta.finish();
 }
 
-// A queued message of 1.37.0 names no sender; perhaps the list of peers does.
-std::string known_name(Mesh& mesh, const std::string& pubkey) {
+// A queued message of 1.37.0 names no sender: the list of peers may, or whoever was seen before.
+std::string known_name(Mesh& mesh, const KnownPeers& known, const Push& push) {
+  const std::string& pubkey = push.sender_pubkey;
   if (const std::shared_ptr<const PeerList> list = mesh.peers().last(); list != nullptr) {
     for (const PeerView& peer : list->peers) {
       if (peer.pubkey == pubkey && !peer.display_name.empty()) {
@@ -36,7 +37,9 @@ std::string known_name(Mesh& mesh, const std::string& pubkey) {
       }
     }
   }
-  return pubkey.substr(0, kShortKeyLength);
+  const std::string& member = push.sender_member_pubkey.empty() ? pubkey : push.sender_member_pubkey;
+  const std::string_view name = known.name_of(mesh.record().mesh_id, member);
+  return name.empty() ? pubkey.substr(0, kShortKeyLength) : std::string(name);
 }
 
 std::optional<std::string> open_with(protocol::BoxOpener& opener, const Push& push, const protocol::PublicKey& sender) {
@@ -94,7 +97,7 @@ InboxRow Inbound::make_row(const Push& push, const InboundVerdict& verdict, Mesh
   row.topic = push.topic;
   row.sender_pubkey = push.sender_pubkey;
   row.sender_member_pubkey = push.sender_member_pubkey;
-  row.sender_name = push.sender_name.empty() ? known_name(mesh, push.sender_pubkey) : push.sender_name;
+  row.sender_name = push.sender_name.empty() ? known_name(mesh, *known_, push) : push.sender_name;
   row.body = verdict.body;
   row.meta_json = meta_json(push);
   row.received_at_ms = host_->unix_ms();

@@ -28,6 +28,10 @@ constexpr std::string_view kPut =
     "ON CONFLICT (mesh_id, member_pubkey, name_folded) DO UPDATE SET name = excluded.name, "
     "last_seen_at = max(last_seen_at, excluded.last_seen_at)";
 
+// Of several names of a member the newest stands for it.
+constexpr std::string_view kNewest =
+    "SELECT mesh_id, member_pubkey, name, max(last_seen_at) FROM known_peer GROUP BY mesh_id, member_pubkey";
+
 constexpr std::string_view kByName =
     "SELECT member_pubkey, name, last_seen_at FROM known_peer WHERE mesh_id = ?1 AND name_folded = ?2 "
     "ORDER BY last_seen_at DESC LIMIT ?3";
@@ -96,10 +100,42 @@ void KnownPeers::bind(const HostApi& host, StorageClient& storage, Metric droppe
   storage_ = &storage;
   dropped_ = dropped;
   statements_.put = storage.statement(kPut);
+  statements_.newest = storage.statement(kNewest);
   statements_.by_name = storage.statement(kByName);
   statements_.by_key = storage.statement(kByKey);
   statements_.forget_old = storage.statement(kForgetOld);
   statements_.forget_many = storage.statement(kForgetMany);
+}
+
+void KnownPeers::load(std::function<void(const Status&)> done) {
+  auto found = std::make_shared<std::map<Member, std::string>>();
+  storage_->read(
+      [found, statement = statements_.newest](SqlTransaction& transaction) {
+        found->clear();
+        return transaction.query(statement, {}, [&found](const SqlRow& row) {
+          found->emplace(Member{row.text(0), row.text(1)}, row.text(2));
+        });
+      },
+      [this, found, done = std::move(done)](const Status& status) {
+        if (status.ok()) {
+          names_ = std::move(*found);
+        }
+        done(status);
+      });
+}
+
+std::string_view KnownPeers::name_of(const std::string& mesh_id, const std::string& member_pubkey) const {
+  const auto place = names_.find({mesh_id, member_pubkey});
+  return place == names_.end() ? std::string_view() : std::string_view(place->second);
+}
+
+void KnownPeers::remember_name(const std::string& mesh_id, const std::string& member_pubkey, std::string_view name) {
+  const auto place = names_.find({mesh_id, member_pubkey});
+  if (place != names_.end()) {
+    place->second = name;
+  } else if (names_.size() < kKnownPeersMax) {
+    names_.emplace(Member{mesh_id, member_pubkey}, name);
+  }
 }
 
 void KnownPeers::seen(const MeshRecord& mesh, const std::vector<PeerView>& peers) {
@@ -109,6 +145,7 @@ void KnownPeers::seen(const MeshRecord& mesh, const std::vector<PeerView>& peers
     if (!is_member_with_name(peer) || peer.member_pubkey == mesh.pubkey) {
       continue;
     }
+    remember_name(mesh.mesh_id, peer.member_pubkey, peer.display_name);
     const Key key{mesh.mesh_id, peer.member_pubkey, fold_name(peer.display_name)};
     const auto place = stored_.find(key);
     if (place != stored_.end() && now_ms - place->second < kKnownPeerExactMs && now_ms >= place->second) {

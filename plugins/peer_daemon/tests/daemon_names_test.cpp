@@ -121,6 +121,27 @@ TEST_F(NamesTest, SendersAndListsThatOthersAskedForAreRemembered) {
   EXPECT_EQ(target_of("c1") + target_of("c2"), bob_key_ + kCarol);
 }
 
+// A queued message of 1.37.0 names no sender.
+TEST_F(NamesTest, AMessageOfAMemberWhoIsOfflineShowsTheNameAfterARestart) {
+  learn({row("Bob", bob_key_, bob_key_)});
+  crash();
+  start_open();
+  TestPush push = TestPush::sealed(bob_, me_.public_key, "hi");
+  push.sender_name.clear();
+  push.deliver(link());
+  settle();
+  EXPECT_EQ(storage_.value("SELECT sender_name FROM inbox"), "Bob");
+}
+
+TEST_F(NamesTest, AMessageOfAnUnknownMemberShowsTheBeginningOfTheKey) {
+  learn({row("Carol", kCarol, kCarol)});
+  TestPush push = TestPush::sealed(bob_, me_.public_key, "hi");
+  push.sender_name.clear();
+  push.deliver(link());
+  settle();
+  EXPECT_EQ(storage_.value("SELECT sender_name FROM inbox"), bob_key_.substr(0, 8));
+}
+
 TEST_F(NamesTest, WhoeverJoinsLaterIsLearntButNotOneByOne) {
   learn({});
   TestPush joined;
