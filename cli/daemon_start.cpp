@@ -153,12 +153,25 @@ std::vector<std::string> child_environment(const Context& context, const std::st
   ::_exit(127);
 }
 
+struct Pipe {
+  Descriptor read;
+  Descriptor write;
+
+  bool open() {
+    std::array<int, 2> ends{-1, -1};
+    const bool made = ::pipe2(ends.data(), O_CLOEXEC) == 0;
+    read = Descriptor(ends[0]);
+    write = Descriptor(ends[1]);
+    return made;
+  }
+};
+
 // Forks twice, so that the daemon can never get a terminal; adopts the grandchild, so that its end can be waited for.
 // Answers the grandchild's pid, or 0.
 int spawn_detached(ChildPlan& plan, int& exec_error) {
-  std::array<int, 2> numbers{};
-  std::array<int, 2> report{};
-  if (::pipe2(numbers.data(), O_CLOEXEC) != 0 || ::pipe2(report.data(), O_CLOEXEC) != 0) {
+  Pipe numbers;
+  Pipe report;
+  if (!numbers.open() || !report.open()) {
     exec_error = errno;
     return 0;
   }
@@ -170,15 +183,16 @@ int spawn_detached(ChildPlan& plan, int& exec_error) {
     ::setsid();
     const pid_t grandchild = ::fork();
     if (grandchild == 0) {
-      become_daemon(plan, argv.data(), envp.data(), report[1]);
+      become_daemon(plan, argv.data(), envp.data(), report.write.get());
     }
-    [[maybe_unused]] const ssize_t ignored = ::write(numbers[1], &grandchild, sizeof grandchild);
+    [[maybe_unused]] const ssize_t ignored = ::write(numbers.write.get(), &grandchild, sizeof grandchild);
     ::_exit(0);
   }
-  ::close(numbers[1]);
-  ::close(report[1]);
+  // The reads below end when the last writer has gone.
+  numbers.write.reset();
+  report.write.reset();
   pid_t pid = 0;
-  if (child < 0 || ::read(numbers[0], &pid, sizeof pid) != static_cast<ssize_t>(sizeof pid) || pid <= 0) {
+  if (child < 0 || ::read(numbers.read.get(), &pid, sizeof pid) != static_cast<ssize_t>(sizeof pid) || pid <= 0) {
     exec_error = errno;
     pid = 0;
   }
@@ -186,12 +200,10 @@ int spawn_detached(ChildPlan& plan, int& exec_error) {
     ::waitpid(child, nullptr, 0);
   }
   // Ends with the exec (close-on-exec) or brings the cause of its failure.
-  if (pid > 0 && ::read(report[0], &exec_error, sizeof exec_error) == static_cast<ssize_t>(sizeof exec_error)) {
+  if (pid > 0 && ::read(report.read.get(), &exec_error, sizeof exec_error) == static_cast<ssize_t>(sizeof exec_error)) {
     ::waitpid(pid, nullptr, 0);
     pid = 0;
   }
-  ::close(numbers[0]);
-  ::close(report[0]);
   return pid;
 }
 

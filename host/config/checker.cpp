@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <array>
@@ -45,25 +46,25 @@ Result<SecretText> read_secret_file(const fs::path& path) {
     return make_error(ErrorCode::kIo, path.string() + " cannot be read (" + std::generic_category().message(number) +
                                           "); check the path and its owner");
   };
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
     return failed(errno);
   }
   struct stat status{};
-  Status trusted = ::fstat(fd, &status) == 0 ? check_secret_status(path, status) : Status(failed(errno));
+  if (::fstat(fd.get(), &status) != 0) {
+    return failed(errno);
+  }
+  if (Status trusted = check_secret_status(path, status); !trusted) {
+    return std::move(trusted).error();
+  }
   const auto buffer = std::make_unique<WipedBuffer>();
   ssize_t count = 0;
-  while (trusted && buffer->size < buffer->data.size() &&
-         (count = ::read(fd, buffer->data.data() + buffer->size, buffer->data.size() - buffer->size)) > 0) {
+  while (buffer->size < buffer->data.size() &&
+         (count = ::read(fd.get(), buffer->data.data() + buffer->size, buffer->data.size() - buffer->size)) > 0) {
     buffer->size += static_cast<std::size_t>(count);
   }
-  const int number = errno;
-  ::close(fd);
-  if (!trusted) {
-    return trusted.error();
-  }
   if (count < 0) {
-    return failed(number);
+    return failed(errno);
   }
   if (buffer->size > kSecretFileBytesMax) {
     return make_error(ErrorCode::kInvalid, path.string() + " is larger than 64KiB, the limit of a secret");

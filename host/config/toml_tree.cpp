@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <toml++/toml.h>
 #include <algorithm>
@@ -48,13 +49,13 @@ Result<std::string> read_text_file(const fs::path& path) {
     return make_error(ErrorCode::kIo, path.string() + ": cannot be read (" + std::generic_category().message(number) +
                                           "); check the path");
   };
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not hang the program
-  if (fd < 0) {
+  // A pipe must not hang the program.
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
     return failed(errno);
   }
   struct stat status{};
-  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-    ::close(fd);
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
     return make_error(ErrorCode::kInvalid, path.string() +
                                                ": found something else than a file, expected a TOML file; "
                                                "check the path");
@@ -62,13 +63,11 @@ Result<std::string> read_text_file(const fs::path& path) {
   std::string text;
   std::array<char, 16 * 1024> block{};
   ssize_t count = 0;
-  while (text.size() <= kConfigBytesMax && (count = ::read(fd, block.data(), block.size())) > 0) {
+  while (text.size() <= kConfigBytesMax && (count = ::read(fd.get(), block.data(), block.size())) > 0) {
     text.append(block.data(), static_cast<std::size_t>(count));
   }
-  const int number = errno;
-  ::close(fd);
   if (count < 0) {
-    return failed(number);
+    return failed(errno);
   }
   if (text.size() > kConfigBytesMax) {
     return make_error(ErrorCode::kInvalid, path.string() +

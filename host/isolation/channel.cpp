@@ -1,9 +1,9 @@
 #include "host/isolation/channel.hpp"
 
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace cm::isolation {
 
@@ -24,23 +24,17 @@ const char* callback_name(Callback callback) noexcept {
   return index < std::size(kCallbackNames) ? kCallbackNames[index] : "an unknown callback";
 }
 
-Channel::Channel(int fd, SharedMemory memory, Side side)
-    : fd_(fd),
+Channel::Channel(Descriptor socket, SharedMemory memory, Side side)
+    : socket_(std::move(socket)),
       memory_(std::move(memory)),
       out_ring_(side == Side::kHost ? memory_.to_child() : memory_.to_host()),
       in_ring_(side == Side::kHost ? memory_.to_host() : memory_.to_child()),
       decoder_(&in_ring_) {}
 
-Channel::~Channel() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
 IoResult Channel::flush() {
   const std::lock_guard lock(mutex_);
   while (written_ < out_.size()) {
-    const ssize_t count = ::send(fd_, out_.data() + written_, out_.size() - written_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t count = ::send(fd(), out_.data() + written_, out_.size() - written_, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) {
       continue;
     }
@@ -66,7 +60,7 @@ std::size_t Channel::waiting() {
 IoResult Channel::read() {
   char* room = decoder_.prepare(kReadBytes);
   while (true) {
-    const ssize_t count = ::recv(fd_, room, kReadBytes, MSG_DONTWAIT);
+    const ssize_t count = ::recv(fd(), room, kReadBytes, MSG_DONTWAIT);
     if (count > 0) {
       decoder_.commit(static_cast<std::size_t>(count));
       return IoResult::kOk;

@@ -2,6 +2,8 @@
 // through shared memory.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
+
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -20,12 +22,11 @@ enum class IoResult { kOk, kClosed, kBad };
 // Owns the socket and the mapping. send and flush: any thread. receive: one thread.
 class Channel {
  public:
-  Channel(int fd, SharedMemory memory, Side side);
-  ~Channel();
+  Channel(Descriptor socket, SharedMemory memory, Side side);
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
-  int fd() const noexcept { return fd_; }
+  int fd() const noexcept { return socket_.get(); }
   SharedMemory& memory() noexcept { return memory_; }
 
   // Queues a frame; `fill(FrameWriter&)` writes its fields. False when the frame is too large to cross.
@@ -52,7 +53,7 @@ class Channel {
   const std::string& problem() const noexcept { return decoder_.problem(); }
 
  private:
-  int fd_;
+  Descriptor socket_;
   SharedMemory memory_;
   Ring out_ring_;
   Ring in_ring_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <claudemesh/plugin.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <chrono>
 #include <condition_variable>
@@ -127,7 +128,7 @@ class IsolatedPlugin {
   // --- life of the children; [loop] ---
   void spawn();
   Status make_child();
-  void request_spawn(int socket_fd);
+  void request_spawn(Descriptor socket);
   void send_create();
   void tell_confinement();
   void on_spawned(std::uint64_t generation, Result<pid_t> pid);

@@ -34,15 +34,15 @@ void* map_fd(int fd) {
 
 Result<SharedMemory> SharedMemory::make() {
   SharedMemory memory;
-  memory.fd_ = ::memfd_create("claudemesh-plugin", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (memory.fd_ < 0) {
+  memory.fd_ = Descriptor(::memfd_create("claudemesh-plugin", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!memory.fd_) {
     return io_error("memfd_create");
   }
-  if (::ftruncate(memory.fd_, static_cast<off_t>(kSharedBytes)) != 0 ||
-      ::fcntl(memory.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  if (::ftruncate(memory.fd(), static_cast<off_t>(kSharedBytes)) != 0 ||
+      ::fcntl(memory.fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return io_error("sealing its size");
   }
-  void* bytes = map_fd(memory.fd_);
+  void* bytes = map_fd(memory.fd());
   if (bytes == MAP_FAILED) {
     return io_error("mmap");
   }
@@ -52,7 +52,7 @@ Result<SharedMemory> SharedMemory::make() {
 
 Result<SharedMemory> SharedMemory::map(int fd) {
   SharedMemory memory;
-  memory.fd_ = fd;
+  memory.fd_ = Descriptor(fd);
   struct stat status{};
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (::fstat(fd, &status) != 0 || status.st_size != static_cast<off_t>(kSharedBytes) || seals < 0 ||
@@ -69,7 +69,7 @@ Result<SharedMemory> SharedMemory::map(int fd) {
 }
 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)), bytes_(std::exchange(other.bytes_, nullptr)) {}
+    : fd_(std::move(other.fd_)), bytes_(std::exchange(other.bytes_, nullptr)) {}
 
 SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
   std::swap(fd_, other.fd_);
@@ -78,15 +78,8 @@ SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
 }
 
 SharedMemory::~SharedMemory() {
-  close_fd();
   if (bytes_ != nullptr) {
     ::munmap(bytes_, kSharedBytes);
-  }
-}
-
-void SharedMemory::close_fd() noexcept {
-  if (fd_ >= 0) {
-    ::close(std::exchange(fd_, -1));
   }
 }
 

@@ -1,6 +1,7 @@
 // The memory that host and child share: one page of counters and two rings.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <atomic>
@@ -27,8 +28,8 @@ class SharedMemory {
   SharedMemory& operator=(SharedMemory&& other) noexcept;
   ~SharedMemory();
 
-  int fd() const noexcept { return fd_; }  // host: for the child to inherit
-  void close_fd() noexcept;
+  int fd() const noexcept { return fd_.get(); }  // host: for the child to inherit
+  void close_fd() noexcept { fd_.reset(); }
 
   Ring to_child() const { return ring(0); }
   Ring to_host() const { return ring(1); }
@@ -38,7 +39,7 @@ class SharedMemory {
  private:
   Ring ring(std::uint32_t index) const;
 
-  int fd_ = -1;
+  Descriptor fd_;
   char* bytes_ = nullptr;
 };
 

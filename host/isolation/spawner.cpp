@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -96,7 +95,7 @@ Descriptor high_copy(int fd) {
 Result<pid_t> start_process(const SpawnRequest& request) {
   const std::vector<std::string> arguments{"claudemesh", kRunnerVerb, request.name};
   const std::vector<std::string> environment = runner_environment();
-  const Descriptor socket = high_copy(request.socket_fd);
+  const Descriptor socket = high_copy(request.socket.get());
   const Descriptor memory = high_copy(request.memory_fd);
   SpawnFileActions actions;
   hand_over(actions, socket.get(), memory.get());
@@ -128,7 +127,7 @@ std::string ExitStatus::text() const {
 struct Spawner::Impl {
   struct Child {
     pid_t pid = -1;
-    int pidfd = -1;
+    Descriptor pidfd;
     std::function<void(ExitStatus)> exited;
     std::optional<Clock::time_point> kill_at;
     bool kill_when_known = false;
@@ -167,15 +166,15 @@ struct Spawner::Impl {
 
   void start_one(ProcessId id, SpawnRequest& request) {
     Result<pid_t> pid = start_process(request);
-    ::close(request.socket_fd);
+    request.socket.reset();  // now, so that the host sees the end of the child
     {
       const std::lock_guard lock(mutex);
       Child& child = children[id];
       if (pid) {
         child.pid = *pid;
-        child.pidfd = static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0));
+        child.pidfd = Descriptor(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0)));
         child.exited = std::move(request.exited);
-        if (child.kill_when_known || child.pidfd < 0) {
+        if (child.kill_when_known || !child.pidfd) {
           ::kill(*pid, SIGKILL);
         }
       } else {
@@ -192,8 +191,8 @@ struct Spawner::Impl {
       const std::lock_guard lock(mutex);
       const auto now = Clock::now();
       for (const auto& [id, child] : children) {
-        if (child.pidfd >= 0) {
-          fds.push_back({child.pidfd, POLLIN, 0});
+        if (child.pidfd) {
+          fds.push_back({child.pidfd.get(), POLLIN, 0});
         } else if (child.pid > 0) {
           timeout_ms = 10;  // no descriptor was left to wait with: look again and again
         }
@@ -226,9 +225,6 @@ struct Spawner::Impl {
             info.si_pid == 0) {
           ++entry;
           continue;
-        }
-        if (child.pidfd >= 0) {
-          ::close(child.pidfd);
         }
         ended.emplace_back(std::move(child.exited), ExitStatus{info.si_code != CLD_EXITED, info.si_status});
         entry = children.erase(entry);

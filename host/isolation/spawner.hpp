@@ -1,6 +1,7 @@
 // Starts runner children and waits for their end, on one thread of the process.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <sys/types.h>
@@ -26,7 +27,7 @@ enum class ProcessId : std::uint64_t { kNone = 0 };
 
 struct SpawnRequest {
   std::string name;    // of the instance, shown in the list of processes
-  int socket_fd = -1;  // becomes descriptor 3 of the child; closed by the spawner
+  Descriptor socket;   // becomes descriptor 3 of the child; closed by the spawner
   int memory_fd = -1;  // becomes descriptor 4; stays the caller's, who keeps it open until `spawned`
   // Called once, on the spawner's thread. After a success `exited` follows, also once.
   std::function<void(Result<pid_t>)> spawned;

@@ -66,7 +66,8 @@ Status IsolatedPlugin::make_child() {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
     return make_error(ErrorCode::kIo, std::string("no socket pair for a plugin's process: ") + std::strerror(errno));
   }
-  auto channel = std::make_unique<Channel>(sockets[0], std::move(memory).value(), Side::kHost);
+  Descriptor of_child(sockets[1]);
+  auto channel = std::make_unique<Channel>(Descriptor(sockets[0]), std::move(memory).value(), Side::kHost);
   Session::Handlers handlers;
   handlers.on_frame = [this](Frame& frame) { on_frame(frame); };
   handlers.on_broken = [this](std::string reason) {
@@ -80,18 +81,17 @@ Status IsolatedPlugin::make_child() {
   handlers.on_throttled = [this] { counters_.throttled.fetch_add(1, std::memory_order_relaxed); };
   auto child = std::make_unique<Child>(*this, ++generation_, std::move(channel), std::move(handlers));
   if (Status opened = child->session.open(); !opened) {
-    ::close(sockets[1]);
     return std::move(opened).error();
   }
   child_ = std::move(child);
-  request_spawn(sockets[1]);
+  request_spawn(std::move(of_child));
   return {};
 }
 
-void IsolatedPlugin::request_spawn(int socket_fd) {
+void IsolatedPlugin::request_spawn(Descriptor socket) {
   SpawnRequest request;
   request.name = options_.name;
-  request.socket_fd = socket_fd;
+  request.socket = std::move(socket);
   request.memory_fd = child_->session.memory().fd();
   const std::uint64_t generation = child_->generation;
   // Both come on the spawner's thread; the plugin may be gone by then.

@@ -177,9 +177,9 @@ ByteSource ByteSource::of_memory(std::span<const std::byte> bytes) {
           }};
 }
 
-ElfFile::ElfFile(int fd, std::uint64_t size) : fd_(fd) {
+ElfFile::ElfFile(Descriptor file, std::uint64_t size) : fd_(std::move(file)) {
   source_.size = size;
-  source_.read = [fd](std::uint64_t offset, std::span<std::byte> out) {
+  source_.read = [fd = fd_.get()](std::uint64_t offset, std::span<std::byte> out) {
     std::size_t done = 0;
     while (done < out.size()) {
       const ssize_t count = ::pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
@@ -192,28 +192,19 @@ ElfFile::ElfFile(int fd, std::uint64_t size) : fd_(fd) {
   };
 }
 
-ElfFile::ElfFile(ElfFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)), source_(std::move(other.source_)) {}
-
-ElfFile::~ElfFile() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
 Result<ElfFile> ElfFile::open(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  const int number = errno;
-  if (fd < 0) {
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
+    const int number = errno;
     return make_error(number == ENOENT ? ErrorCode::kGone : ErrorCode::kIo,
                       path.string() + " cannot be opened (" + std::generic_category().message(number) +
                           "), expected a plugin library; check the path");
   }
   struct stat status{};
-  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-    ::close(fd);
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
     return make_error(ErrorCode::kIo, path.string() + " is not a regular file, expected a plugin library");
   }
-  return ElfFile(fd, static_cast<std::uint64_t>(status.st_size));
+  return ElfFile(std::move(fd), static_cast<std::uint64_t>(status.st_size));
 }
 
 Result<std::string> read_elf_note(const ByteSource& source, std::string_view owner, std::uint32_t type) {

@@ -2,6 +2,7 @@
 // Every offset and size of the file is hostile until checked. Pure but for ElfFile; any thread.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -31,14 +32,11 @@ struct ByteSource {
 class ElfFile {
  public:
   static Result<ElfFile> open(const std::filesystem::path& path);
-  ElfFile(ElfFile&& other) noexcept;
-  ElfFile& operator=(ElfFile&&) = delete;
-  ~ElfFile();
   const ByteSource& source() const noexcept { return source_; }
 
  private:
-  explicit ElfFile(int fd, std::uint64_t size);
-  int fd_;
+  ElfFile(Descriptor file, std::uint64_t size);
+  Descriptor fd_;
   ByteSource source_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <boost/json.hpp>
 #include <fstream>
@@ -106,12 +107,12 @@ void PluginCatalog::Cache::save() {
   std::error_code ignored;
   fs::create_directories(file_.parent_path(), ignored);
   const fs::path temporary = file_.string() + "." + std::to_string(::getpid());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) {
+  Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) {
     return;
   }
-  const bool written = write_all(fd, text);
-  ::close(fd);
+  const bool written = write_all(fd.get(), text);
+  fd.reset();
   if (!written || ::rename(temporary.c_str(), file_.c_str()) != 0) {
     ::unlink(temporary.c_str());
   }

@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <array>
@@ -86,21 +87,19 @@ Status check_trusted(const fs::path& file) {
 }
 
 Result<std::string> file_sha256(const fs::path& file) {
-  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
+  const Descriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
     return cannot_look(file, errno);
   }
   crypto_hash_sha256_state state;
   crypto_hash_sha256_init(&state);
   const auto block = std::make_unique<std::array<unsigned char, kHashBlockBytes>>();
   ssize_t count = 0;
-  while ((count = ::read(fd, block->data(), block->size())) > 0) {
+  while ((count = ::read(fd.get(), block->data(), block->size())) > 0) {
     crypto_hash_sha256_update(&state, block->data(), static_cast<std::size_t>(count));
   }
-  const int number = errno;
-  ::close(fd);
   if (count < 0) {
-    return cannot_look(file, number);
+    return cannot_look(file, errno);
   }
   std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
   crypto_hash_sha256_final(&state, hash.data());

@@ -12,16 +12,10 @@ namespace cm::net::detail {
 
 ReadySignal::ReadySignal() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
-ReadySignal::~ReadySignal() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
 void ReadySignal::set() const noexcept {
   const std::uint64_t one = 1;
   // It cannot fail: the counter is far from its end, and nobody reads it.
-  [[maybe_unused]] const ssize_t written = ::write(fd_, &one, sizeof one);
+  [[maybe_unused]] const ssize_t written = ::write(fd(), &one, sizeof one);
 }
 
 DefaultTrust& DefaultTrust::get() {

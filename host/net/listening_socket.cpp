@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -54,7 +53,7 @@ Error listen_error(int code, const std::string& where, std::uint16_t port) {
 }
 
 // Binds one candidate; the error is an errno.
-int bind_candidate(const addrinfo& candidate, const TcpListenerOptions& options, int& fd_out) {
+int bind_candidate(const addrinfo& candidate, const TcpListenerOptions& options, Descriptor& out) {
   Descriptor fd(::socket(candidate.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd.get() < 0) {
     return errno;
@@ -71,7 +70,7 @@ int bind_candidate(const addrinfo& candidate, const TcpListenerOptions& options,
   if (::bind(fd.get(), candidate.ai_addr, candidate.ai_addrlen) != 0 || ::listen(fd.get(), options.backlog) != 0) {
     return errno;
   }
-  fd_out = fd.release();
+  out = std::move(fd);
   return 0;
 }
 
@@ -120,19 +119,19 @@ Status claim_socket_path(const sockaddr_un& address) {
 }  // namespace
 
 ListeningSocket::~ListeningSocket() {
-  reset();
+  remove_file();
 }
 
 ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
-    : fd_(std::exchange(other.fd_, -1)),
+    : fd_(std::move(other.fd_)),
       info_(std::move(other.info_)),
       file_device_(other.file_device_),
       file_inode_(std::exchange(other.file_inode_, 0)) {}
 
 ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
   if (this != &other) {
-    reset();
-    fd_ = std::exchange(other.fd_, -1);
+    remove_file();
+    fd_ = std::move(other.fd_);
     info_ = std::move(other.info_);
     file_device_ = other.file_device_;
     file_inode_ = std::exchange(other.file_inode_, 0);
@@ -140,16 +139,13 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
   return *this;
 }
 
-void ListeningSocket::reset() noexcept {
+void ListeningSocket::remove_file() noexcept {
   if (file_inode_ != 0) {
     struct stat info{};
     if (::lstat(info_.path.c_str(), &info) == 0 && info.st_ino == file_inode_ && info.st_dev == file_device_) {
       ::unlink(info_.path.c_str());
     }
     file_inode_ = 0;
-  }
-  if (fd_ >= 0) {
-    ::close(std::exchange(fd_, -1));
   }
 }
 
@@ -171,7 +167,7 @@ bool ListeningSocket::reachable() const noexcept {
 }
 
 Result<int> ListeningSocket::duplicate() const {
-  const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  const int copy = ::fcntl(fd(), F_DUPFD_CLOEXEC, 0);
   if (copy < 0) {
     return make_error(ErrorCode::kBusy, "the listening socket " + info_.text() + " cannot be passed on: " +
                                             errno_text(errno) + "; raise the limit of open files");
@@ -194,14 +190,14 @@ Result<ListeningSocket> ListeningSocket::open(const TcpListenerOptions& options)
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> candidates(found, &::freeaddrinfo);
   int code = EADDRNOTAVAIL;
-  int fd = -1;
-  for (const addrinfo* candidate = found; candidate != nullptr && fd < 0; candidate = candidate->ai_next) {
+  Descriptor fd;
+  for (const addrinfo* candidate = found; candidate != nullptr && !fd; candidate = candidate->ai_next) {
     code = bind_candidate(*candidate, options, fd);
   }
-  if (fd < 0) {
+  if (!fd) {
     return listen_error(code, where, options.port);
   }
-  return adopt(fd, false);
+  return adopt(fd.release(), false);
 }
 
 Result<ListeningSocket> ListeningSocket::open(const UnixListenerOptions& options) {
@@ -230,7 +226,7 @@ Result<ListeningSocket> ListeningSocket::open(const UnixListenerOptions& options
   }
   ListenerInfo info;
   info.path = options.path;
-  ListeningSocket socket(fd.release(), std::move(info));
+  ListeningSocket socket(std::move(fd), std::move(info));
   socket.remember_file();
   return socket;
 }
@@ -260,7 +256,7 @@ Result<ListeningSocket> ListeningSocket::adopt(int fd, bool owns_file) {
     info.host = local.host;
     info.port = local.port;
   }
-  ListeningSocket socket(guard.release(), std::move(info));
+  ListeningSocket socket(std::move(guard), std::move(info));
   if (owns_file) {
     socket.remember_file();
   }

@@ -1,6 +1,7 @@
 // A socket that listens: bound once, and then used by one listener after the other, also across processes.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <cstdint>
@@ -27,7 +28,7 @@ class ListeningSocket {
   ListeningSocket(ListeningSocket&& other) noexcept;
   ListeningSocket& operator=(ListeningSocket&& other) noexcept;
 
-  int fd() const noexcept { return fd_; }
+  int fd() const noexcept { return fd_.get(); }
   // Host and port, or path; without id and tls.
   const ListenerInfo& info() const noexcept { return info_; }
   // False for a Unix socket whose file is gone or belongs to another socket: nobody can connect any more.
@@ -38,11 +39,11 @@ class ListeningSocket {
   void leave_file() noexcept { file_inode_ = 0; }
 
  private:
-  ListeningSocket(int fd, ListenerInfo info) : fd_(fd), info_(std::move(info)) {}
+  ListeningSocket(Descriptor fd, ListenerInfo info) : fd_(std::move(fd)), info_(std::move(info)) {}
   void remember_file();
-  void reset() noexcept;
+  void remove_file() noexcept;
 
-  int fd_ = -1;
+  Descriptor fd_;
   ListenerInfo info_;
   // Which file to remove: only while it is still the one that was bound. Inode 0: none.
   std::uint64_t file_device_ = 0;

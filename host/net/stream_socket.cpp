@@ -1,5 +1,4 @@
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -17,12 +16,6 @@ namespace {
 constexpr std::size_t kTlsRecordBytes = 16 * 1024;
 
 }  // namespace
-
-StreamSocket::~StreamSocket() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
 
 IoResult StreamSocket::handshake() {
   return tls_ != nullptr ? tls_->handshake() : IoResult{};
@@ -44,7 +37,7 @@ IoResult StreamSocket::read(std::span<std::uint8_t> into) {
     }
   }
   for (;;) {
-    const ssize_t got = ::recv(fd_, into.data(), into.size(), 0);
+    const ssize_t got = ::recv(fd(), into.data(), into.size(), 0);
     if (got > 0) {
       return {IoStatus::kOk, static_cast<std::size_t>(got)};
     }
@@ -70,7 +63,7 @@ IoResult StreamSocket::write(std::span<const iovec> pieces) {
   message.msg_iov = const_cast<iovec*>(pieces.data());
   message.msg_iovlen = pieces.size();
   for (;;) {
-    const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    const ssize_t sent = ::sendmsg(fd(), &message, MSG_NOSIGNAL);
     if (sent >= 0) {
       return {IoStatus::kOk, static_cast<std::size_t>(sent)};
     }
@@ -122,7 +115,7 @@ void StreamSocket::shutdown_write() {
   if (tls_ != nullptr) {
     tls_->send_close_notify();
   }
-  ::shutdown(fd_, SHUT_WR);
+  ::shutdown(fd(), SHUT_WR);
 }
 
 std::string StreamSocket::error_text() const {

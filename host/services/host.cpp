@@ -77,9 +77,6 @@ Host::Host(config::HostConfig config, HostOptions options)
 Host::~Host() {
   request_stop();
   join();
-  if (wake_fd_ >= 0) {
-    ::close(wake_fd_);
-  }
 }
 
 // --- requests --------------------------------------------------------------------------------------------------------
@@ -142,7 +139,7 @@ void Host::request_stop() {
   control_changed_.notify_all();
   services_.tickets.wake();
   const std::uint64_t one = 1;
-  static_cast<void>(!::write(wake_fd_, &one, sizeof one));  // it can only fail because it is readable already
+  static_cast<void>(!::write(wake_fd_.get(), &one, sizeof one));  // it can only fail because it is readable already
 }
 
 void Host::request_immediate_stop() {
@@ -286,8 +283,8 @@ Status Host::do_start() {
     services_.log.host(LogLevel::kWarn, warning.line());
   }
   apply_log_limit(config_.log);
-  for (const HandedSocket& socket : options_.inherited) {
-    if (Status adopted = services_.listening_sockets.adopt(socket); !adopted) {
+  for (HandedSocket& socket : options_.inherited) {
+    if (Status adopted = services_.listening_sockets.adopt(std::move(socket)); !adopted) {
       services_.log.host(LogLevel::kWarn, adopted.error().message);
     }
   }
@@ -312,7 +309,7 @@ Status Host::do_start() {
     started = make_ready(units, kNoDeadline);
   }
   if (started && heir) {
-    started = options_.before_start(wake_fd_);
+    started = options_.before_start(wake_fd_.get());
     started = started ? start_ops() : std::move(started);
   }
   for (std::size_t i = 0; started && i < units.size(); ++i) {

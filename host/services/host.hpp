@@ -2,6 +2,7 @@
 // `Host` in process.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <atomic>
@@ -216,7 +217,7 @@ class Host {
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> immediate_{false};
   std::atomic<pid_t> successor_pid_{0};
-  int wake_fd_ = -1;  // readable when a stop was requested
+  const Descriptor wake_fd_;  // readable when a stop was requested
   std::thread control_thread_;
 };
 

@@ -1,7 +1,6 @@
 #include "host/services/listening_sockets.hpp"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -150,8 +149,8 @@ void ListeningSockets::end_change() {
   erase_unused();
 }
 
-Status ListeningSockets::adopt(const HandedSocket& socket) {
-  Result<net::ListeningSocket> adopted = net::ListeningSocket::adopt(socket.fd, !socket.owner.empty());
+Status ListeningSockets::adopt(HandedSocket socket) {
+  Result<net::ListeningSocket> adopted = net::ListeningSocket::adopt(socket.fd.release(), !socket.owner.empty());
   if (!adopted) {
     return std::move(adopted).error();
   }
@@ -168,12 +167,9 @@ Result<std::vector<HandedSocket>> ListeningSockets::duplicate_all() const {
   for (const Entry& entry : entries_) {
     const Result<int> fd = entry.socket.duplicate();
     if (!fd) {
-      for (const HandedSocket& done : result) {
-        ::close(done.fd);
-      }
       return fd.error();
     }
-    result.push_back(HandedSocket{*fd, entry.last.owner, entry.last.address});
+    result.push_back(HandedSocket{Descriptor(*fd), entry.last.owner, entry.last.address});
   }
   return result;
 }

@@ -2,6 +2,7 @@
 // instance that opened it, through a reload and into the process that takes over.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <cstdint>
@@ -27,9 +28,9 @@ Result<ListenAddress> parse_listen_address(std::string_view text);
 // The same notation for a bound listener, with the real port.
 std::string listener_address(const net::ListenerInfo& info);
 
-// One socket on its way into another process. The descriptor belongs to the receiver of this struct.
+// One socket on its way into another process.
 struct HandedSocket {
-  int fd = -1;
+  Descriptor fd;
   std::string owner;    // name of the instance, "[ops]", or empty when it is not known (socket activation)
   std::string address;  // as it was configured; port 0 stays 0
 };
@@ -60,9 +61,9 @@ class ListeningSockets {
   void begin_change(std::set<std::string> ending);
   void end_change();
 
-  // A socket from the process before this one, or from the service manager. Takes the descriptor. Begins a change,
-  // whose end closes what nobody asked for. [control]
-  Status adopt(const HandedSocket& socket);
+  // A socket from the process before this one, or from the service manager. Begins a change, whose end closes what
+  // nobody asked for. [control]
+  Status adopt(HandedSocket socket);
   // Duplicates of all sockets, for the next process. [control]
   Result<std::vector<HandedSocket>> duplicate_all() const;
   // The next process listens on: socket files are not removed any more. [control]

@@ -6,7 +6,7 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
-#include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -179,12 +179,10 @@ std::unique_ptr<LogSink> make_log_sink(const std::string& file) {
     return std::make_unique<SpdlogSink>(std::make_unique<spdlog::sinks::stderr_sink_st>());
   }
   // Made here first, because the sink's own open would give it the process' default mode.
-  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  if (fd < 0) {
+  if (const Descriptor made(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)); !made) {
     throw std::runtime_error("cannot open the log file " + file + ": " + std::strerror(errno) +
                              "; give a path in an existing folder that this user may write to");
   }
-  ::close(fd);
   return std::make_unique<SpdlogSink>(std::make_unique<spdlog::sinks::basic_file_sink_st>(file, false));
 }
 

@@ -105,13 +105,13 @@ std::unique_ptr<RunRecord> RunRecord::open(const fs::path& data_dir, const fs::p
     fs::permissions(data_dir, fs::perms::owner_all, error);
   }
   const fs::path file = data_dir / record_name(config);
-  const int fd = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) {
+  Descriptor fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) {
     why_not = "how this run ends cannot be recorded: " + file.string() + ": " + std::strerror(errno);
     return nullptr;
   }
-  std::unique_ptr<RunRecord> record(new RunRecord(fd, file));
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  std::unique_ptr<RunRecord> record(new RunRecord(std::move(fd), file));
+  if (::flock(record->fd_.get(), LOCK_EX | LOCK_NB) != 0) {
     why_not = "another process runs this configuration with the same data_dir";
     record->leave();
     return nullptr;
@@ -120,8 +120,8 @@ std::unique_ptr<RunRecord> RunRecord::open(const fs::path& data_dir, const fs::p
   return record;
 }
 
-RunRecord::RunRecord(int fd, fs::path file)
-    : fd_(fd), file_(std::move(file)), boot_id_(read_boot_id()), began_s_(::time(nullptr)) {}
+RunRecord::RunRecord(Descriptor fd, fs::path file)
+    : fd_(std::move(fd)), file_(std::move(file)), boot_id_(read_boot_id()), began_s_(::time(nullptr)) {}
 
 RunRecord::~RunRecord() {
   leave();
@@ -129,9 +129,9 @@ RunRecord::~RunRecord() {
 
 void RunRecord::read_former() {
   std::string text(kRecordBytesMax, '\0');
-  const ssize_t size = ::pread(fd_, text.data(), text.size(), 0);
+  const ssize_t size = ::pread(fd_.get(), text.data(), text.size(), 0);
   struct stat status{};
-  if (size <= 0 || ::fstat(fd_, &status) != 0) {
+  if (size <= 0 || ::fstat(fd_.get(), &status) != 0) {
     return;
   }
   text.resize(static_cast<std::size_t>(size));
@@ -149,35 +149,35 @@ void RunRecord::write(std::string_view phase, std::string_view instance, std::ui
           "\nphase=" + std::string(phase) + "\ninstance=" + std::string(instance) +
           "\nstart_crashes=" + std::to_string(start_crashes) + "\n";
   const std::lock_guard lock(mutex_);
-  if (fd_ < 0) {
+  if (!fd_) {
     return;
   }
   // A process that ends between the two calls leaves a longer file, whose last lines repeat older ones at worst.
   // The line of the crash is written once, before any plugin runs: a thread may die while another one is in here.
   const std::size_t kept = first_line_written_ ? kFirstLine.size() : 0;
   const ssize_t left = static_cast<ssize_t>(text.size() - kept);
-  if (::pwrite(fd_, text.data() + kept, text.size() - kept, static_cast<off_t>(kept)) == left) {
-    static_cast<void>(!::ftruncate(fd_, static_cast<off_t>(text.size())));
+  if (::pwrite(fd_.get(), text.data() + kept, text.size() - kept, static_cast<off_t>(kept)) == left) {
+    static_cast<void>(!::ftruncate(fd_.get(), static_cast<off_t>(text.size())));
     first_line_written_ = true;
-    set_crash_mark(fd_, kCrashedOffset);
+    set_crash_mark(fd_.get(), kCrashedOffset);
   }
 }
 
 void RunRecord::remove() {
   const std::lock_guard lock(mutex_);
-  if (fd_ >= 0) {
+  if (fd_) {
     std::error_code error;
     std::filesystem::remove(file_, error);
     set_crash_mark(-1, 0);
-    ::close(std::exchange(fd_, -1));
+    fd_.reset();
   }
 }
 
 void RunRecord::leave() {
   const std::lock_guard lock(mutex_);
-  if (fd_ >= 0) {
+  if (fd_) {
     set_crash_mark(-1, 0);
-    ::close(std::exchange(fd_, -1));
+    fd_.reset();
   }
 }
 

@@ -2,6 +2,8 @@
 // by a clean stop. What is left over was left by a crash, a kill or a power failure.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -58,11 +60,11 @@ class RunRecord {
   void leave();
 
  private:
-  RunRecord(int fd, std::filesystem::path file);
+  RunRecord(Descriptor fd, std::filesystem::path file);
   void read_former();
 
   std::mutex mutex_;
-  int fd_;                      // guarded by mutex_ after open
+  Descriptor fd_;               // guarded by mutex_ after open
   std::filesystem::path file_;  // the same
   bool unclean_ = false;
   bool first_line_written_ = false;  // guarded by mutex_

@@ -98,11 +98,10 @@ std::vector<std::string> successor_environment(const std::string& sockets, int c
   return result;
 }
 
-// Moves a descriptor above `floor`, so that no dup2 of the child overwrites one that is still needed. -1: no room.
-int move_above(int fd, int floor) {
-  const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, floor);
-  ::close(fd);
-  return moved;
+// Copies a descriptor above `floor` and lets go of it, so that no dup2 of the child overwrites one that is still
+// needed. None: no room.
+Descriptor move_above(const Descriptor fd, int floor) {
+  return Descriptor(::fcntl(fd.get(), F_DUPFD_CLOEXEC, floor));
 }
 
 }  // namespace
@@ -122,16 +121,8 @@ Invocation invocation_of_process() {
 
 // --- the channel -----------------------------------------------------------------------------------------------------
 
-UpgradeChannel::~UpgradeChannel() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
-UpgradeChannel::UpgradeChannel(UpgradeChannel&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
 bool UpgradeChannel::send(std::string_view word) const {
-  return ::send(fd_, word.data(), std::min(word.size(), kWordBytesMax), MSG_NOSIGNAL) > 0;
+  return ::send(fd_.get(), word.data(), std::min(word.size(), kWordBytesMax), MSG_NOSIGNAL) > 0;
 }
 
 Result<std::string> UpgradeChannel::receive(std::optional<std::chrono::steady_clock::time_point> deadline,
@@ -146,13 +137,13 @@ Result<std::string> UpgradeChannel::receive(std::optional<std::chrono::steady_cl
       }
       wait_ms = static_cast<int>(std::min<std::int64_t>(left + 1, 60'000));
     }
-    pollfd fds[2] = {{fd_, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+    pollfd fds[2] = {{fd_.get(), POLLIN, 0}, {wake_fd, POLLIN, 0}};
     if (::poll(fds, 2, wait_ms) < 0 && errno != EINTR) {
       return make_error(ErrorCode::kIo, "poll: " + errno_text());
     }
     if (fds[0].revents != 0) {
       std::string word(kWordBytesMax, '\0');
-      const ssize_t size = ::recv(fd_, word.data(), word.size(), 0);
+      const ssize_t size = ::recv(fd_.get(), word.data(), word.size(), 0);
       if (size <= 0) {
         return make_error(ErrorCode::kGone, "it has ended");
       }
@@ -168,32 +159,26 @@ Result<std::string> UpgradeChannel::receive(std::optional<std::chrono::steady_cl
 // --- the running process' side ---------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Successor>> Successor::spawn(const Invocation& invocation, std::vector<HandedSocket> sockets) {
-  std::erase_if(sockets, [](const HandedSocket& socket) {
-    const bool refused = !can_be_named(socket);
-    if (refused) {
-      ::close(socket.fd);
-    }
-    return refused;
-  });
+  std::erase_if(sockets, [](const HandedSocket& socket) { return !can_be_named(socket); });
   int ends[2] = {-1, -1};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    std::for_each(sockets.begin(), sockets.end(), [](const HandedSocket& socket) { ::close(socket.fd); });
     return make_error(ErrorCode::kIo, "no socket pair for the new process: " + errno_text());
   }
-  UpgradeChannel channel(ends[0]);
+  UpgradeChannel channel{Descriptor(ends[0])};
+  Descriptor of_successor(ends[1]);
   const int floor = kFirstHandedFd + static_cast<int>(sockets.size()) + 1;
-  std::vector<int> sources;
-  for (const HandedSocket& socket : sockets) {
-    sources.push_back(move_above(socket.fd, floor));
+  std::vector<Descriptor> sources;
+  for (HandedSocket& socket : sockets) {
+    sources.push_back(move_above(std::move(socket.fd), floor));
   }
-  sources.push_back(move_above(ends[1], floor));
+  sources.push_back(move_above(std::move(of_successor), floor));
   isolation::SpawnFileActions actions;
   std::string names;
   bool complete = true;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const int target = kFirstHandedFd + static_cast<int>(i);
-    complete = complete && sources[i] >= 0;
-    posix_spawn_file_actions_adddup2(actions.get(), sources[i], target);
+    complete = complete && sources[i];
+    posix_spawn_file_actions_adddup2(actions.get(), sources[i].get(), target);
     if (i < sockets.size()) {
       names += std::to_string(target) + " " + (sockets[i].owner.empty() ? "-" : sockets[i].owner) + " " +
                sockets[i].address + "\n";
@@ -206,11 +191,6 @@ Result<std::unique_ptr<Successor>> Successor::spawn(const Invocation& invocation
                                : ::posix_spawn(&pid, invocation.program.c_str(), actions.get(), nullptr,
                                                isolation::exec_pointers(invocation.arguments).data(),
                                                isolation::exec_pointers(environment).data());
-  for (const int fd : sources) {
-    if (fd >= 0) {
-      ::close(fd);
-    }
-  }
   if (failed != 0) {
     return make_error(ErrorCode::kIo, "the program " + invocation.program + " cannot be started: " +
                                           std::strerror(failed) + "; expected the new version at this path");
@@ -270,7 +250,8 @@ void take_handed_sockets(const char* text, Inheritance& inheritance) {
       continue;
     }
     const std::string owner = line.substr(first + 1, second - first - 1);
-    inheritance.sockets.push_back({static_cast<int>(*fd), owner == "-" ? "" : owner, line.substr(second + 1)});
+    inheritance.sockets.push_back(
+        {Descriptor(static_cast<int>(*fd)), owner == "-" ? "" : owner, line.substr(second + 1)});
   }
 }
 
@@ -283,7 +264,7 @@ void take_activation_sockets(Inheritance& inheritance) {
     return;
   }
   for (int fd = kFirstActivationFd; fd < kFirstActivationFd + static_cast<int>(*count); ++fd) {
-    inheritance.sockets.push_back({fd, "", ""});
+    inheritance.sockets.push_back({Descriptor(fd), "", ""});
   }
 }
 
@@ -294,7 +275,7 @@ Inheritance take_inheritance() {
   const std::optional<long> channel = number_from(std::getenv(kChannelVariable));
   if (channel.has_value()) {
     ::fcntl(static_cast<int>(*channel), F_SETFD, FD_CLOEXEC);
-    inheritance.predecessor.emplace(static_cast<int>(*channel));
+    inheritance.predecessor.emplace(Descriptor(static_cast<int>(*channel)));
     if (const char* sockets = std::getenv(kSocketsVariable); sockets != nullptr) {
       take_handed_sockets(sockets, inheritance);
     }
@@ -302,7 +283,7 @@ Inheritance take_inheritance() {
     take_activation_sockets(inheritance);
   }
   for (const HandedSocket& socket : inheritance.sockets) {
-    ::fcntl(socket.fd, F_SETFD, FD_CLOEXEC);
+    ::fcntl(socket.fd.get(), F_SETFD, FD_CLOEXEC);
   }
   for (const char* name : {kChannelVariable, kSocketsVariable, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) {
     ::unsetenv(name);

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include "host/services/listening_sockets.hpp"
@@ -29,12 +30,7 @@ Invocation invocation_of_process();
 // One end of the connection between the two. [control]
 class UpgradeChannel {
  public:
-  explicit UpgradeChannel(int fd) : fd_(fd) {}
-  ~UpgradeChannel();
-  UpgradeChannel(UpgradeChannel&& other) noexcept;
-  UpgradeChannel& operator=(UpgradeChannel&&) = delete;
-  UpgradeChannel(const UpgradeChannel&) = delete;
-  UpgradeChannel& operator=(const UpgradeChannel&) = delete;
+  explicit UpgradeChannel(Descriptor fd) : fd_(std::move(fd)) {}
 
   // False when the other end is gone.
   bool send(std::string_view word) const;
@@ -42,13 +38,13 @@ class UpgradeChannel {
   Result<std::string> receive(std::optional<std::chrono::steady_clock::time_point> deadline, int wake_fd) const;
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
 // The running process' side. [control]
 class Successor {
  public:
-  // Starts the program with the sockets. Closes the descriptors of `sockets` in any case.
+  // Starts the program with the sockets.
   static Result<std::unique_ptr<Successor>> spawn(const Invocation& invocation, std::vector<HandedSocket> sockets);
   // Kills it and waits for its end, unless it was released.
   ~Successor();

@@ -36,7 +36,8 @@ Status Host::do_upgrade() {
   }
   services_.log.host(LogLevel::kInfo, "upgrade: process " + std::to_string((*successor)->pid()) + " prepares itself");
   const auto start_timeout = std::chrono::milliseconds(config_.host.start_timeout_ms);
-  if (Status prepared = (*successor)->expect("prepared", std::chrono::steady_clock::now() + start_timeout, wake_fd_);
+  if (Status prepared =
+          (*successor)->expect("prepared", std::chrono::steady_clock::now() + start_timeout, wake_fd_.get());
       !prepared) {
     successor->reset();
     return refuse_upgrade(std::move(prepared).error());
@@ -59,7 +60,7 @@ Status Host::hand_over(Successor& successor) {
   const auto timeout = std::chrono::milliseconds(config_.host.start_timeout_ms * (config_.instances.size() + 1));
   Status started = make_error(ErrorCode::kGone, "the new process ended before it was told to go");
   if (successor.tell_go()) {
-    started = successor.expect("started", std::chrono::steady_clock::now() + timeout, wake_fd_);
+    started = successor.expect("started", std::chrono::steady_clock::now() + timeout, wake_fd_.get());
   }
   if (started) {
     services_.listening_sockets.leave_files();

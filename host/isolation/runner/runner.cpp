@@ -318,7 +318,7 @@ int runner_main() {
   if (!memory || ::sodium_init() < 0) {
     return kNotStartedByHost;
   }
-  Runner runner(std::make_unique<Channel>(kRunnerSocketFd, std::move(memory).value(), Side::kChild));
+  Runner runner(std::make_unique<Channel>(Descriptor(kRunnerSocketFd), std::move(memory).value(), Side::kChild));
   return runner.run();
 }
 

@@ -73,7 +73,6 @@ Runtime::Runtime(std::unique_ptr<Channel> channel)
 }
 
 Runtime::~Runtime() {
-  ::close(wake_fd_);
   the_runtime = nullptr;
 }
 
@@ -145,7 +144,7 @@ void Runtime::wrong_thread(Method method) {
 
 void Runtime::wake() const {
   const std::uint64_t one = 1;
-  static_cast<void>(!::write(wake_fd_, &one, sizeof one));
+  static_cast<void>(!::write(wake_fd_.get(), &one, sizeof one));
 }
 
 void Runtime::take_frames() {
@@ -169,7 +168,7 @@ void Runtime::take_frames() {
 
 void Runtime::wait(int timeout_ms) {
   const short events = channel_->waiting() != 0 ? POLLIN | POLLOUT : POLLIN;
-  pollfd fds[2] = {{channel_->fd(), events, 0}, {wake_fd_, POLLIN, 0}};
+  pollfd fds[2] = {{channel_->fd(), events, 0}, {wake_fd_.get(), POLLIN, 0}};
   if (::poll(fds, 2, timeout_ms) <= 0) {
     return;
   }
@@ -184,7 +183,7 @@ void Runtime::wait(int timeout_ms) {
   }
   if (fds[1].revents != 0) {
     std::uint64_t count = 0;
-    static_cast<void>(!::read(wake_fd_, &count, sizeof count));
+    static_cast<void>(!::read(wake_fd_.get(), &count, sizeof count));
   }
 }
 

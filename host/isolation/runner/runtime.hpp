@@ -3,6 +3,7 @@
 
 #include <claudemesh/ext/host.h>
 #include <claudemesh/plugin.h>
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/text.hpp>
 
 #include <atomic>
@@ -156,7 +157,7 @@ class Runtime {
 
   std::unique_ptr<Channel> channel_;
   std::thread::id loop_thread_ = std::this_thread::get_id();
-  int wake_fd_ = -1;
+  const Descriptor wake_fd_;
   bool ended_ = false;
   std::uint64_t next_call_ = 1;
   std::deque<OwnedFrame> frames_;

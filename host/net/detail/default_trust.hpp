@@ -2,6 +2,7 @@
 // milliseconds, so a thread of its own does that and no loop waits.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 #include <condition_variable>
 #include <memory>
@@ -19,15 +20,12 @@ namespace cm::net::detail {
 class ReadySignal {
  public:
   ReadySignal();
-  ~ReadySignal();
-  ReadySignal(const ReadySignal&) = delete;
-  ReadySignal& operator=(const ReadySignal&) = delete;
 
-  int fd() const noexcept { return fd_; }  // -1: no descriptor was left
-  void set() const noexcept;               // any thread
+  int fd() const noexcept { return fd_.get(); }  // -1: no descriptor was left
+  void set() const noexcept;                     // any thread
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
 // Any thread for everything.

@@ -3,6 +3,7 @@
 
 #include <sys/uio.h>
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 #include <cstdint>
 #include <memory>
@@ -54,14 +55,13 @@ class SocketSlot {
 class StreamSocket {
  public:
   explicit StreamSocket(int fd) : fd_(fd) {}
-  ~StreamSocket();
   StreamSocket(const StreamSocket&) = delete;
   StreamSocket& operator=(const StreamSocket&) = delete;
 
   void set_tls(std::unique_ptr<TlsSession> tls) { tls_ = std::move(tls); }
   void set_slot(std::unique_ptr<SocketSlot> slot) { slot_ = std::move(slot); }
 
-  int fd() const noexcept { return fd_; }
+  int fd() const noexcept { return fd_.get(); }
   bool tls() const noexcept { return tls_ != nullptr; }
   IoResult handshake();
   // Reads what is there, up to the span. For TLS until the record layer is empty or the span is full.
@@ -77,10 +77,10 @@ class StreamSocket {
  private:
   IoResult write_tls(std::span<const iovec> pieces);
 
-  int fd_;
   int last_errno_ = 0;
   std::unique_ptr<TlsSession> tls_;
   std::unique_ptr<SocketSlot> slot_;
+  Descriptor fd_;  // last, so that it is closed before the slot is given back
 };
 
 }  // namespace cm::net::detail

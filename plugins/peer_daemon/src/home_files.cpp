@@ -33,11 +33,15 @@ Status write_all(int descriptor, std::string_view content, const std::string& pa
   return {};
 }
 
-void sync_directory(const std::string& path) {
+// The rename is only durable when the folder that holds the name is. EINVAL: its file system cannot sync folders.
+Status sync_directory_of(const std::string& file) {
+  const std::filesystem::path parent = std::filesystem::path(file).parent_path();
+  const std::string path = parent.empty() ? "." : parent.string();
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory) {
-    ::fsync(directory.get());
+  if (!directory || (::fsync(directory.get()) != 0 && errno != EINVAL)) {
+    return io_error("cannot sync the directory", path);
   }
+  return {};
 }
 
 }  // namespace
@@ -124,8 +128,7 @@ Status write_private_file(const std::string& path, std::string_view content) {
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     return io_error("cannot replace", path);
   }
-  sync_directory(std::filesystem::path(path).parent_path().string());
-  return {};
+  return sync_directory_of(path);
 }
 
 }  // namespace cm::daemon

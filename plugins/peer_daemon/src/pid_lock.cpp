@@ -32,13 +32,13 @@ bool is_current(int descriptor, const std::string& path) {
 
 Result<PidLock> PidLock::acquire(const std::string& path) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (descriptor < 0) {
+    PidLock lock;
+    lock.file_ = Descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!lock.held()) {
       return make_error(ErrorCode::kIo, "cannot open " + path + ": " + std::strerror(errno) +
                                             "; check that the directory belongs to this user");
     }
-    PidLock lock;
-    lock.descriptor_ = descriptor;
+    const int descriptor = lock.file_.get();
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
       return make_error(ErrorCode::kBusy, "daemon already running (pid " + read_pid(descriptor) + ")");
     }
@@ -56,14 +56,14 @@ Result<PidLock> PidLock::acquire(const std::string& path) {
 }
 
 void PidLock::release() noexcept {
-  if (descriptor_ < 0) {
+  if (!held()) {
     return;
   }
   if (!path_.empty()) {
     static_cast<void>(::unlink(path_.c_str()));  // while locked: nobody else can own the path now
     path_.clear();
   }
-  ::close(std::exchange(descriptor_, -1));
+  file_.reset();
 }
 
 }  // namespace cm::daemon

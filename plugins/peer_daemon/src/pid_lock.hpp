@@ -1,6 +1,7 @@
 // One daemon per directory: an flock on daemon.pid, so that the file of a dead daemon is harmless.
 #pragma once
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 #include <string>
@@ -12,13 +13,10 @@ namespace cm::daemon {
 class PidLock {
  public:
   PidLock() = default;
-  PidLock(const PidLock&) = delete;
-  PidLock& operator=(const PidLock&) = delete;
-  PidLock(PidLock&& other) noexcept
-      : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+  PidLock(PidLock&& other) noexcept = default;
   PidLock& operator=(PidLock&& other) noexcept {
     std::swap(path_, other.path_);
-    std::swap(descriptor_, other.descriptor_);
+    std::swap(file_, other.file_);
     return *this;
   }
   ~PidLock() { release(); }
@@ -26,11 +24,11 @@ class PidLock {
   // Writes the process id in decimal, without a newline. kBusy: "daemon already running (pid N)".
   static Result<PidLock> acquire(const std::string& path);
   void release() noexcept;
-  bool held() const noexcept { return descriptor_ >= 0; }
+  bool held() const noexcept { return static_cast<bool>(file_); }
 
  private:
   std::string path_;
-  int descriptor_ = -1;
+  Descriptor file_;
 };
 
 }  // namespace cm::daemon

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <unistd.h>
+#include <claudemesh/cpp/descriptor.hpp>
 
 #include <cerrno>
 #include <system_error>
@@ -26,14 +27,11 @@ Error file_error(const std::string& what, int number) {
 }
 
 Status sync_file(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (descriptor < 0) {
+  const Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file || ::fsync(file.get()) != 0) {
     return file_error("the backup " + path + " cannot be synced", errno);
   }
-  const int failed = ::fsync(descriptor);
-  const int number = errno;
-  ::close(descriptor);
-  return failed != 0 ? Status(file_error("the backup " + path + " cannot be synced", number)) : Status();
+  return {};
 }
 
 }  // namespace
@@ -165,12 +163,11 @@ Status Backup::reserve_target() {
   if (::access(request_.path.c_str(), F_OK) == 0) {
     return exists_error(request_.path);
   }
-  const int descriptor = ::open(partial_path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kFileMode);
-  if (descriptor < 0) {
+  const Descriptor made(::open(partial_path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kFileMode));
+  if (!made) {
     return errno == EEXIST ? exists_error(partial_path_)
                            : file_error("the backup " + partial_path_ + " cannot be made", errno);
   }
-  ::close(descriptor);
   reserved_ = true;
   return {};
 }

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-#include <claudemesh/cpp/descriptor.hpp>
 
 #include <array>
 #include <cerrno>
@@ -107,7 +106,7 @@ std::string holder_of(int lock) {
   return holder.empty() ? "another process" : "process " + holder;
 }
 
-Result<int> take_lock(const std::string& path) {
+Result<Descriptor> take_lock(const std::string& path) {
   const std::string name = path + ".lock";
   Descriptor lock(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kFileMode));
   if (lock.get() < 0) {
@@ -129,7 +128,7 @@ Result<int> take_lock(const std::string& path) {
       ::pwrite(lock.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
     return system_error("the lock file " + name + " cannot be written", errno, "free space on its disk");
   }
-  return lock.release();
+  return lock;
 }
 
 }  // namespace
@@ -154,21 +153,15 @@ Result<DatabaseFile> DatabaseFile::claim(const std::string& path, std::string* n
   if (Status folder = make_folder(folder_of(path)); !folder) {
     return folder.error();
   }
-  const Result<int> lock = take_lock(path);
+  Result<Descriptor> lock = take_lock(path);
   if (!lock) {
     return lock.error();
   }
-  DatabaseFile file(*lock);
+  DatabaseFile file(*std::move(lock));
   if (Status made = make_file(path, notes); !made) {
     return made.error();
   }
   return file;
-}
-
-void DatabaseFile::release() noexcept {
-  if (lock_ >= 0) {
-    ::close(std::exchange(lock_, -1));
-  }
 }
 
 std::string file_system_warning(const std::string& path) {

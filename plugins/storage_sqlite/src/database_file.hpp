@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include <claudemesh/cpp/descriptor.hpp>
 #include <claudemesh/cpp/result.hpp>
 
 namespace cm::storage {
@@ -15,24 +16,16 @@ namespace cm::storage {
 class DatabaseFile {
  public:
   DatabaseFile() = default;
-  DatabaseFile(DatabaseFile&& other) noexcept : lock_(std::exchange(other.lock_, -1)) {}
-  DatabaseFile& operator=(DatabaseFile&& other) noexcept {
-    std::swap(lock_, other.lock_);
-    return *this;
-  }
-  DatabaseFile(const DatabaseFile&) = delete;
-  DatabaseFile& operator=(const DatabaseFile&) = delete;
-  ~DatabaseFile() { release(); }
 
   // Makes the folder (0700) and the file (0600) if they are missing, takes the lock, and tightens the mode of an
   // existing file. `notes` gets sentences that deserve a warning. kDenied, kIo, kBusy (another process has it).
   // [worker]
   static Result<DatabaseFile> claim(const std::string& path, std::string* notes);
-  void release() noexcept;
+  void release() noexcept { lock_.reset(); }
 
  private:
-  explicit DatabaseFile(int lock) noexcept : lock_(lock) {}
-  int lock_ = -1;
+  explicit DatabaseFile(Descriptor lock) noexcept : lock_(std::move(lock)) {}
+  Descriptor lock_;
 };
 
 std::string folder_of(std::string_view path);
