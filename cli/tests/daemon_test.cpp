@@ -14,6 +14,8 @@
 namespace cm::cli {
 namespace {
 
+constexpr std::uint64_t kPatienceMs = 30'000;  // generous: reached only by a failing test
+
 // A shell script in the place of the program: `script run config`.
 void be_executable(test::Home& home, const std::string& script) {
   home.context.paths.executable = home.folder.file("claudemesh");
@@ -57,7 +59,7 @@ TEST(DaemonStart, AFailureShowsTheEndOfTheLog) {
   test::Home home;
   be_executable(home, "echo first; echo cannot open the store >&2; exit 2\n");
   const Outcome<StartedDaemon> started =
-      start_daemon(home.context, home.context.paths.config_dir + "/daemon.toml", 5'000);
+      start_daemon(home.context, home.context.paths.config_dir + "/daemon.toml", kPatienceMs);
   ASSERT_FALSE(started.ok());
   EXPECT_NE(started.failure().found.find("exit code 2"), std::string::npos);
   EXPECT_NE(started.failure().next.find("cannot open the store"), std::string::npos);
@@ -75,11 +77,11 @@ TEST(DaemonStart, IsReadyWhenItSaysSoAndRunsInASessionOfItsOwn) {
                 "exec sleep 60\n");
   ::setenv("CLAUDEMESH_IPC_TOKEN", "secret", 1);
   const std::string config = home.context.paths.config_dir + "/daemon.toml";
-  const Outcome<StartedDaemon> started = start_daemon(home.context, config, 10'000);
+  const Outcome<StartedDaemon> started = start_daemon(home.context, config, kPatienceMs);
   ::unsetenv("CLAUDEMESH_IPC_TOKEN");
   ASSERT_TRUE(started.ok()) << started.failure().found << started.failure().next;
   EXPECT_NE(::getsid(started->pid), ::getsid(0));
-  EXPECT_EQ(stop_process(started->pid, 5'000), StopResult::kStopped);
+  EXPECT_EQ(stop_process(started->pid, kPatienceMs), StopResult::kStopped);
   ::waitpid(started->pid, nullptr, 0);
   const std::string log = test::read_text(home.context.paths.log_file());
   EXPECT_EQ(log, home.context.paths.config_dir + "||run|" + config + "\n");
@@ -95,7 +97,7 @@ TEST(DaemonStart, ADaemonThatIsLateIsLeftAlone) {
   const std::string& text = started.failure().found;
   const int pid = std::stoi(text.substr(text.find("(pid ") + 5));
   EXPECT_EQ(::kill(pid, 0), 0);
-  EXPECT_EQ(stop_process(pid, 5'000), StopResult::kStopped);
+  EXPECT_EQ(stop_process(pid, kPatienceMs), StopResult::kStopped);
   ::waitpid(pid, nullptr, 0);
   EXPECT_EQ(stop_process(pid, 10), StopResult::kGone);
 }
@@ -105,7 +107,7 @@ TEST(DaemonStart, ALargeLogIsMovedAway) {
   be_executable(home, "exit 1\n");
   test::write_text(home.context.paths.log_file(), "x");
   std::filesystem::resize_file(home.context.paths.log_file(), kLogRotateBytes + 1);
-  static_cast<void>(start_daemon(home.context, home.context.paths.config_dir + "/daemon.toml", 5'000));
+  static_cast<void>(start_daemon(home.context, home.context.paths.config_dir + "/daemon.toml", kPatienceMs));
   EXPECT_EQ(std::filesystem::file_size(home.context.paths.log_file() + ".1"), kLogRotateBytes + 1);
   EXPECT_EQ(std::filesystem::file_size(home.context.paths.log_file()), 0u);
 }

@@ -67,7 +67,7 @@ class Bench {
 
   // --- time ---
   bool run(std::uint64_t duration_ms, const std::function<bool()>& until = {});
-  std::uint64_t slowest_us() const noexcept { return slowest_us_; }  // of one event or step, in real time
+  std::uint64_t slowest_us() const noexcept { return slowest_us_; }  // of one event or step without jobs, in real time
   const std::string& slowest_what() const noexcept { return slowest_what_; }
   bool storm() const noexcept { return events_ > kEventsMax; }
   void timed(std::string_view what, const std::function<void()>& call);

@@ -11,7 +11,7 @@ namespace cm::checker {
 namespace {
 
 constexpr int kRepeats = 20;
-constexpr std::chrono::milliseconds kThreadsCall{500};  // of real time
+constexpr std::chrono::seconds kThreadsCall{5};  // of real time; only a plugin whose threads run on takes it
 
 Outcome breach_outcome(Bench& bench, sim::Breach breach, std::string expected, std::string remedy) {
   for (const sim::BreachNote& note : bench.breaches()) {

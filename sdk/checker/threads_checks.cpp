@@ -7,7 +7,7 @@ namespace cm::checker {
 namespace {
 
 constexpr std::uint64_t kBusyRunMs = 120'000;
-constexpr std::chrono::milliseconds kThreadsEnd{1'000};  // of real time, for a thread that was told to end
+constexpr std::chrono::seconds kThreadsEnd{5};  // of real time, for a thread that was told to end
 
 Outcome keeps_thread_tags(const Subject& subject) {
   Bench bench(subject);

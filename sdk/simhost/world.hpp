@@ -158,10 +158,14 @@ class World final : public DiskProvider {
   bool release_buffer(cm_handle buffer);  // false: there is no such buffer
   std::size_t buffers_of(cm_handle owner) const;
   bool in_job() const noexcept { return jobs_running_ != 0; }
+  std::uint64_t jobs_begun() const noexcept { return jobs_begun_; }
   // Marks that what runs now would run on a worker's thread.
   class JobScope {
    public:
-    explicit JobScope(World& world) : world_(world) { ++world_.jobs_running_; }
+    explicit JobScope(World& world) : world_(world) {
+      ++world_.jobs_running_;
+      ++world_.jobs_begun_;
+    }
     ~JobScope() { --world_.jobs_running_; }
     JobScope(const JobScope&) = delete;
     JobScope& operator=(const JobScope&) = delete;
@@ -205,6 +209,7 @@ class World final : public DiskProvider {
     cm_handle owner;
   };
   std::uint32_t jobs_running_ = 0;
+  std::uint64_t jobs_begun_ = 0;
   std::unordered_map<cm_handle, Buffer> buffers_;
   std::vector<std::shared_ptr<void>> graveyard_;  // freed after the running event
 };

@@ -7,7 +7,7 @@ import stat
 import subprocess
 
 from e2e_case import Case
-from world import SOURCES, free_port, read, wait_until
+from world import READY_TIMEOUT_S, SOURCES, free_port, read, wait_until
 
 
 class Conversation(Case):
@@ -70,7 +70,7 @@ class Conversation(Case):
             alice.run("send", "bob", "while it follows")
             self.assertEqual(json.loads(follower.stdout.readline())["body"], "while it follows")
             follower.send_signal(signal.SIGINT)
-            self.assertEqual(follower.wait(10), 0)
+            self.assertEqual(follower.wait(READY_TIMEOUT_S), 0)
             self.assertEqual(follower.stdout.read(), "")
         finally:
             follower.kill()
@@ -156,7 +156,9 @@ class Failures(Case):
         key = bob.key(slug)
         alice.run("send", "--wait", "bob", "hello")
         self.assertTrue(bob.down()["stopped"])
-        sent = alice.run("send", "--wait=1", "--json", key, "for later").json()
+        alice.run("send", "--id", "for-later", key, "for later")
+        alice.until_accepted("for-later")
+        sent = alice.run("send", "--id", "for-later", "--wait=1", "--json", key, "for later").json()
         self.assertEqual(sent["delivery"], "accepted", sent)
         self.world.broker.kill()
         self.world.broker.start()
@@ -215,6 +217,6 @@ class Standalone(Case):
         home.join(home.run("mesh", "invite", "both", "--socket", socket, "--json").json()["token"], "me")
         wait_until(home.linked, "the link to the broker in the same process")
         child.terminate()
-        self.assertEqual(child.wait(20), 0)
+        self.assertEqual(child.wait(READY_TIMEOUT_S), 0)
         # The daemon answers the broker's close frame at once: what its end writes meets a store that is ending too.
         self.assertNotIn(" error ", read(log))

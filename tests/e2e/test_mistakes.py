@@ -10,7 +10,7 @@ import socket
 import subprocess
 
 from e2e_case import Case
-from world import SOURCES, read, wait_until
+from world import READY_TIMEOUT_S, SOURCES, read, wait_until
 
 
 def tampered(token, **changes):
@@ -75,7 +75,7 @@ class Invites(Case):
         slugs = [self.slug, self.world.mesh(), self.world.mesh()]
         joins = [self.home.start("join", self.world.invite(slug)["url"], "--name", "guest") for slug in slugs]
         for join in joins:
-            out, err = join.communicate(timeout=20)
+            out, err = join.communicate(timeout=READY_TIMEOUT_S)
             self.assertEqual(join.returncode, 0, out + err)
         self.assertEqual({mesh["slug"] for mesh in self.home.run("list", "--json").json()}, set(slugs))
 
@@ -137,7 +137,7 @@ class Messages(Case):
             waiting = alice.start("send", "--wait=60", "--id", "ctrl-c-1", key, "goes out all the same")
             wait_until(lambda: "ctrl-c-1" in alice.run("daemon", "outbox", "list", "--json").out, "the outbox row")
             waiting.send_signal(signal.SIGINT)
-            out, err = waiting.communicate(timeout=20)
+            out, err = waiting.communicate(timeout=READY_TIMEOUT_S)
         finally:
             self.world.broker.start()
         self.assertEqual((waiting.returncode, out), (1, ""), err)
@@ -183,7 +183,7 @@ class Daemons(Case):
     def test_many_start_it_at_once(self):
         self.home.join(self.world.invite(self.slug)["url"])
         commands = [self.home.start(*words) for words in (("inbox",), ("daemon", "up"), ("peers",), ("daemon", "up"))]
-        outputs = [command.communicate(timeout=30) for command in commands]
+        outputs = [command.communicate(timeout=READY_TIMEOUT_S) for command in commands]
         self.assertEqual([command.returncode for command in commands], [0] * len(commands), outputs)
         self.assertEqual(read(os.path.join(self.home.daemon_dir, "daemon.log")).count("daemon_started"), 1)
 
@@ -251,7 +251,9 @@ class Disks(Case):
             self.assertRegex(refused.err, "storage_unavailable|cannot be written|disk")
             self.assertTrue(alice.linked(), "the daemon must live on")
         with full_disk(bob.daemon_pid()):
-            alice.run("send", "--wait=0.5", "bob", "kept by the broker")
+            alice.run("send", "--id", "kept-by-the-broker", "bob", "kept by the broker")
+            alice.until_accepted("kept-by-the-broker")
+            alice.run("send", "--id", "kept-by-the-broker", "--wait=0.5", "bob", "kept by the broker")
             self.assertEqual(bob.bodies(), ["before"])
             self.assertTrue(bob.linked(), "the daemon must live on")
         alice.run("send", "--wait", "bob", "after")
@@ -342,7 +344,7 @@ class Configurations(Case):
         self.addCleanup(lambda: child.poll() is None and child.kill())
         wait_until(lambda: "set public_url before the first invite" in read(log), "the advice")
         child.terminate()
-        self.assertEqual(child.wait(20), 0)
+        self.assertEqual(child.wait(READY_TIMEOUT_S), 0)
 
     def test_daemon_up_shows_what_the_daemon_said(self):
         home = self.world.home("user")
@@ -380,7 +382,7 @@ class CommandLine(Case):
         for setting, coloured in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
             leader, terminal = os.openpty()
             subprocess.run([self.world.binary, "snd"], stdin=terminal, stdout=terminal, stderr=terminal, check=False,
-                           env={**home.environment, "TERM": "xterm", **setting}, timeout=20)
+                           env={**home.environment, "TERM": "xterm", **setting}, timeout=READY_TIMEOUT_S)
             os.close(terminal)
             shown = os.read(leader, 4096)
             os.close(leader)
@@ -401,7 +403,7 @@ class CommandLine(Case):
         for words, code in ((("list", "--json"), 10), (("--help",), 10), (("send", "--help"), 10), (("daemon",), 1)):
             with open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([self.world.binary, *words], stdout=full, stderr=subprocess.PIPE, text=True,
-                                      env=home.environment, timeout=20, check=False)
+                                      env=home.environment, timeout=READY_TIMEOUT_S, check=False)
             self.assertEqual(done.returncode, code, (words, done.stderr))
             self.assertIn("not all of the output could be written", done.stderr)
 
@@ -412,7 +414,7 @@ class CommandLine(Case):
             reader, writer = os.pipe()
             os.close(reader)
             done = subprocess.run([self.world.binary, *words], stdout=writer, stderr=subprocess.PIPE, text=True,
-                                  env=home.environment, timeout=20, check=False, restore_signals=True)
+                                  env=home.environment, timeout=READY_TIMEOUT_S, check=False, restore_signals=True)
             os.close(writer)
             self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, ""), words)
 

@@ -4,16 +4,18 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import urllib.request
 
 SOURCES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-COMMAND_TIMEOUT_S = 30
-READY_TIMEOUT_S = 20
+sys.path.insert(0, os.path.join(SOURCES, "tests", "support"))
+from ports import free_port  # noqa: E402  pylint: disable=wrong-import-position
+COMMAND_TIMEOUT_S = 60
+READY_TIMEOUT_S = 60
 # What the caller's own mesh, service manager or session might have set.
 FOREIGN_VARIABLES = re.compile(r"^(CLAUDEMESH_.*|CM_PLUGIN_PATH|NOTIFY_SOCKET|NO_COLOR|.*_proxy|.*_PROXY)$")
 
@@ -29,12 +31,6 @@ def wait_until(condition, what, timeout_s=READY_TIMEOUT_S):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not happen within {timeout_s} s")
         pause.wait(0.02)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def has_ended(pid):
@@ -128,6 +124,11 @@ class Home:
         wait_until(lambda: set(bodies) <= set(self.bodies()), f"the arrival of {bodies} at {self.name}")
         counts = {body: self.bodies().count(body) for body in bodies}
         assert set(counts.values()) == {1}, counts
+
+    def until_accepted(self, client_id):
+        """Waits until the broker has a message that its recipient does not have yet."""
+        wait_until(lambda: "held at the broker" in self.run("message", "status", client_id).out,
+                   f"the acceptance of {client_id}")
 
     def key(self, slug):
         with open(os.path.join(self.config_dir, "config.json"), encoding="utf-8") as file:

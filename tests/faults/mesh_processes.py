@@ -6,13 +6,17 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
 
 import nacl.signing
 
-READY_TIMEOUT_S = 30
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ports import free_port  # noqa: E402
+
+READY_TIMEOUT_S = 60
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -39,12 +43,6 @@ def call(path, method, target, body=None, timeout=10):
         raise OSError(str(error)) from error
     finally:
         connection.close()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until(condition, timeout_s, what):
@@ -78,7 +76,7 @@ class Process:
         self.child.wait()
         self.kills += 1
 
-    def stop(self, timeout_s=20):
+    def stop(self, timeout_s=READY_TIMEOUT_S):
         if self.child is None or self.child.poll() is not None:
             return self.child.returncode if self.child else 0
         self.child.terminate()

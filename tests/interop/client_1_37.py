@@ -10,10 +10,11 @@ import secrets
 
 import mesh_crypto as crypto
 from mesh_crypto import KeyPair, SessionKeyStore
+from mesh_socket import DEFAULT_TIMEOUT_S
 from meshclient import ABSENT, MeshClient, Session, now_ms
 
+# The client's own: a broker that answers later has not answered.
 SEND_ACK_TIMEOUT_S = 15.0
-COLD_ACK_TIMEOUT_S = 10.0
 RPC_TIMEOUT_S = 5.0
 
 
@@ -41,7 +42,7 @@ class DaemonSocket:
             raise AssertionError(f"the daemon's send was refused: {ack}")
         return ack["messageId"]
 
-    def receive(self, timeout_s=5.0):
+    def receive(self, timeout_s=DEFAULT_TIMEOUT_S):
         """Stores the next message push in the inbox and confirms it; duplicates are confirmed too."""
         return self.ingest(self.client.wait_push(timeout_s=timeout_s))
 
@@ -162,4 +163,4 @@ def broker_client_view(client, push):
     return None
 
 
-__all__ = ["COLD_ACK_TIMEOUT_S", "Daemon", "MeshClient", "broker_client_view", "cold_path", "fire_and_forget"]
+__all__ = ["Daemon", "MeshClient", "broker_client_view", "cold_path", "fire_and_forget"]

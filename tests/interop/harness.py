@@ -11,24 +11,28 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 import meshclient
 from mesh_admin import AdminError, MeshAdmin
-from mesh_socket import HandshakeRefused, MeshSocket, WaitTimeout
+from mesh_socket import DEFAULT_TIMEOUT_S, HandshakeRefused, MeshSocket, WaitTimeout
 from meshclient import MeshClient, Session
 
-START_TIMEOUT_S = 10
-STOP_TIMEOUT_S = 10
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ports import free_port  # noqa: E402
+
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 30
 HOST = "127.0.0.1"
 ISO_TIME = re.compile(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$")
 
-# Leases in fractions of a second, so that their ends can be waited for.
-SHORT_LEASES = {"lease_grace_ms": 600, "ping_interval_ms": 200, "stale_after_ms": 700, "claim_lease_ms": 300}
+# Leases so short that their ends can be waited for, and so long that what a test does within one is done in time, also on
+# a busy machine.
+SHORT_LEASES = {"lease_grace_ms": 1500, "ping_interval_ms": 300, "stale_after_ms": 2000, "claim_lease_ms": 1000}
 
 
 def broker_config(directory, port, overrides):
@@ -51,12 +55,6 @@ def broker_config(directory, port, overrides):
     ]
     lines += [f"{name} = {json.dumps(value)}" for name, value in overrides.items()]
     return "\n".join(lines) + "\n"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 class Broker:
@@ -289,7 +287,7 @@ class BrokerTest(unittest.TestCase):
             self._newcomers.add(self._witnesses[mesh.id].routing_key)
         return self._witnesses[mesh.id]
 
-    def eventually(self, check, timeout_s=3.0, what="the condition"):
+    def eventually(self, check, timeout_s=DEFAULT_TIMEOUT_S, what="the condition"):
         """Polls `check` until it returns something true; returns that."""
         deadline = time.monotonic() + timeout_s
         while True:

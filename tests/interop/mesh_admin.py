@@ -7,7 +7,7 @@ import time
 import mesh_crypto as crypto
 from meshclient import Mesh
 
-COMMAND_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 30
 
 
 class AdminError(AssertionError):

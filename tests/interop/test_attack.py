@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from harness import HOST, BrokerTest, OwnBrokerTest
-from mesh_socket import build_frame
+from mesh_socket import DEFAULT_TIMEOUT_S, build_frame
 from meshclient import hello_frame, http_request
 from websockets.frames import Opcode
 
@@ -35,7 +35,7 @@ class AttackTest(BrokerTest):
         self.bob = self.connect(self.member("bob"))
 
     def raw(self, data=b""):
-        peer = socket.create_connection((HOST, self.broker.port), timeout=5)
+        peer = socket.create_connection((HOST, self.broker.port), timeout=DEFAULT_TIMEOUT_S)
         self.addCleanup(peer.close)
         if data:
             peer.sendall(data)
@@ -178,7 +178,7 @@ class NoDescriptorsTest(AttackTest, OwnBrokerTest):
         self.assertLess(self.cpu_s() - before[1], 0.5 * (os.times().elapsed - before[0]), "it spins on accept")
         for peer in peers:
             peer.close()
-        self.eventually(lambda: http_request(HOST, self.broker.port, "GET", "/health").status == 200, 5.0, "/health")
+        self.eventually(lambda: http_request(HOST, self.broker.port, "GET", "/health").status == 200, what="/health")
 
     def cpu_s(self):
         with open(f"/proc/{self.broker.process.pid}/stat", encoding="ascii") as file:

@@ -8,6 +8,7 @@ import unittest
 
 from harness import BrokerTest, OwnBrokerTest, SHORT_LEASES
 from mesh_crypto import KeyPair
+from mesh_socket import DEFAULT_TIMEOUT_S
 from test_send import DRAINED_FIELDS, NO_PEER_TEXT
 
 GRACE_S = SHORT_LEASES["lease_grace_ms"] / 1000
@@ -207,14 +208,14 @@ class ClaimTest(BrokerTest):
         """Stronger than 1.37.0: the key of a session that the mesh has seen can still be written to; it finds the message when it
         returns. A key that nobody has seen is refused."""
         self.bob.drop()
-        self.alice.wait_event("peer_left", timeout_s=GRACE_S + 4)
+        self.alice.wait_event("peer_left", timeout_s=GRACE_S + DEFAULT_TIMEOUT_S)
         self.assert_accepted_ack(self.alice.send(self.launched.keys.public, "not too late"))
         self.assert_refused_ack(self.alice.send(KeyPair.generate().public, "to nobody"), NO_PEER_TEXT)
         self.connect_session(self.launched).wait_push("not too late")
 
     def test_member_without_any_lease_is_a_target(self):
         self.bob.drop()
-        self.alice.wait_event("peer_left", timeout_s=GRACE_S + 4)
+        self.alice.wait_event("peer_left", timeout_s=GRACE_S + DEFAULT_TIMEOUT_S)
         self.assert_accepted_ack(self.alice.send(self.bob_member.keys.public, "see you"))
         self.connect(self.bob_member).wait_push("see you")
 
@@ -222,7 +223,7 @@ class ClaimTest(BrokerTest):
         """The session key is stable: a session that returns after its lease ended finds what was accepted for it."""
         self.bob.drop()
         self.assert_accepted_ack(self.alice.send(self.launched.keys.public, "in the gap"))
-        self.alice.wait_event("peer_left", timeout_s=GRACE_S + 4)
+        self.alice.wait_event("peer_left", timeout_s=GRACE_S + DEFAULT_TIMEOUT_S)
         self.connect_session(self.launched).wait_push("in the gap")
 
 

@@ -170,7 +170,7 @@ class IdempotentAcceptTest(IdempotencyBase):
 
 
 class RateLimitedRetryTest(IdempotencyBase):
-    options = {"rate_limit_per_min": 6, "rate_limit_burst": 2}
+    options = {"rate_limit_per_min": 1, "rate_limit_burst": 2}
 
     def test_retry_costs_no_budget(self):
         """v10 phase B0: a retry of an accepted message is answered before the rate limit is looked at."""

@@ -221,7 +221,7 @@ class JoinTest(HttpTest):
         invite = self.invite(expires="1s")
         self.post_join(self.body(invite, KeyPair.generate()))
         self.eventually(lambda: self.post_join(self.body(invite)).json["error"] == "invite_expired",
-                        timeout_s=5.0, what="the end of the invite")
+                        what="the end of the invite")
         self.assertGreaterEqual(time.time(), invite.payload["expires_at"])
         self.assert_join_error(self.body(invite), "invite_expired")
 

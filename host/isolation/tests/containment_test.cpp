@@ -16,15 +16,16 @@ struct Crime {
 
 class Containment : public IsolationFixture {
  protected:
-  static constexpr const char* kLimits =
-      "isolation_hang_timeout = \"400ms\"\nisolation_failures_max = 20\nisolation_memory_max = \"200MiB\"\n";
+  static constexpr const char* kLimits = "isolation_failures_max = 20\nisolation_memory_max = \"200MiB\"\n";
 };
 
 class EachCrime : public Containment, public testing::WithParamInterface<Crime> {};
 
 TEST_P(EachCrime, IsNamedCountedAndFollowedByARestart) {
   const Crime& crime = GetParam();
-  start_host(ops_table() + rogue(kLimits) + plugin("other", "iso_rogue", true) +
+  // Short for the one that waits for it; a child of a busy machine may be silent for a while without a fault.
+  const std::string hang = std::string(crime.payload) == "spin" ? "isolation_hang_timeout = \"2s\"\n" : "";
+  start_host(ops_table() + rogue(kLimits + hang) + plugin("other", "iso_rogue", true) +
              asker("hook = \"other\"\n", false, "bystander"));
   const pid_t first = isolation_of("rogue").pid;
   const pid_t other = isolation_of("other").pid;
@@ -160,7 +161,8 @@ TEST_F(Containment, AHundredRestartsLeakNoDescriptor) {
   for (std::uint64_t number = 2; number <= 100; ++number) {
     restart(number);
   }
-  EXPECT_LE(open_descriptors(), before);
+  // Those of a child that has just gone may still be open for a moment.
+  EXPECT_TRUE(eventually([before] { return open_descriptors() <= before; })) << open_descriptors() << " of " << before;
 }
 
 }  // namespace

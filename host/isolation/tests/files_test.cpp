@@ -129,6 +129,7 @@ TEST_F(Files, AKernelWithoutLandlockIsToldOnceAndTheRestGoesOn) {
   EXPECT_THAT(ops("/metrics").body, HasSubstr("claudemesh_isolation_files_confined{plugin=\"prober\"} 0\n"));
   ::kill(isolation_of("prober").pid, SIGKILL);
   ASSERT_TRUE(eventually([this] { return isolation_of("prober").restarts == 1 && running("prober"); }));
+  stop_host();  // all lines are written then
   const std::string log = log_->text();
   const std::size_t line = log.find("this kernel offers no Landlock");
   ASSERT_NE(line, std::string::npos) << log;
@@ -140,7 +141,7 @@ TEST_F(Files, WhatIsMissingIsNamedAndGrantsNothing) {
     GTEST_SKIP() << why_skipped(1);
   }
   start_host(prober("isolation_write = [\"" + in("not-there") + "\"]\n"));
-  EXPECT_TRUE(log_->has("isolation_write: found no " + in("not-there"), "make it")) << log_->text();
+  EXPECT_TRUE(log_->wait_for("isolation_write: found no " + in("not-there"), "make it")) << log_->text();
   EXPECT_EQ(attempt("make", "not-there"), "EACCES");
 }
 

@@ -77,7 +77,7 @@ TEST_F(IsolatedProgram, ItsRunnersDieWithIt) {
   std::thread spinner([this] { ask("spin"); });
   ::kill(pid_, SIGKILL);
   ::waitpid(std::exchange(pid_, -1), nullptr, 0);
-  EXPECT_TRUE(eventually([runner] { return !process_exists(runner); }));
+  EXPECT_TRUE(has_died(runner));
   spinner.join();
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 using test::run_until;
 
-constexpr unsigned kBlockedSeconds = 20;  // a loop that waits for the pipe waits for ever: the program is then ended
+constexpr unsigned kBlockedSeconds = 45;  // a loop that waits for the pipe waits for ever: the program is then ended
 
 TEST(NetDefaultTrust, LoopTurnsWhileTheBundleIsReadAndTheCallsUseItAfterwards) {
   ::alarm(kBlockedSeconds);

@@ -169,7 +169,8 @@ TEST_F(NetHttpClient, ErrorsOfManyKinds) {
   EXPECT_EQ(send(get("nonsense")).error().code, ErrorCode::kInvalid);
   EXPECT_EQ(send(get("ws://h/")).error().code, ErrorCode::kInvalid);
   EXPECT_EQ(send(get("http://127.0.0.1:1/")).error().code, ErrorCode::kIo);
-  EXPECT_EQ(send(get("http://no-such-host.invalid/")).error().code, ErrorCode::kIo);
+  // A label of more than 63 bytes is no name: it is refused without asking a server, which may be far or silent.
+  EXPECT_EQ(send(get("http://" + std::string(64, 'a') + ".invalid/")).error().code, ErrorCode::kIo);
   ScriptedServer noise(loop, {"SSH-2.0-server\r\n"});
   EXPECT_EQ(send(get(noise.url())).error().code, ErrorCode::kUnsupported);
   ScriptedServer cut(loop, {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"});

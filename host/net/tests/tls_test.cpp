@@ -27,10 +27,14 @@ class NetTls : public ::testing::Test {
     auto trust = TlsClientContext::create({true, false, certificate});
     ASSERT_TRUE(trust.ok()) << trust.error().message;
     client_tls = *trust;
-    // The first use reads the distribution's CA bundle, which may take longer than the server below waits.
+    // The first use reads the distribution's CA bundle, which may take longer than a test waits for an answer.
     ASSERT_TRUE(detail::DefaultTrust::get().wait().ok());
+    serve(60'000);
+  }
+
+  void serve(std::uint64_t header_timeout_ms) {
     HttpServerOptions options;
-    options.limits.header_timeout_ms = 300;
+    options.limits.header_timeout_ms = header_timeout_ms;
     server = std::make_unique<HttpServer>(loop, std::move(options), [this](std::shared_ptr<HttpRequest> request) {
       if (request->wants_websocket()) {
         accept(request);
@@ -132,6 +136,7 @@ TEST_F(NetTls, FilesThatCannotBeUsed) {
 }
 
 TEST_F(NetTls, PlainTextAndSilenceAreCut) {
+  serve(300);
   test::RawPeer plain(info);
   plain.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
   EXPECT_TRUE(plain.wait_end(loop));

@@ -190,12 +190,13 @@ TEST_F(NetWebSocket, HandlersCanBeReplacedInsideTheHandler) {
 TEST_F(NetWebSocket, PingsBothWays) {
   connect();
   ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
+  const std::int64_t before_ns = Loop::now_ns();
   EXPECT_TRUE(server_side->send_ping("from server"));
   EXPECT_TRUE(client_side->send_ping("from client"));
   ASSERT_TRUE(run_until(loop, [&] { return !pong.empty() && !client_pong.empty(); }));
   EXPECT_EQ(pong, "from server");
   EXPECT_EQ(client_pong, "from client");
-  EXPECT_GT(server_side->last_receive_ns(), Loop::now_ns() - 5'000'000'000);
+  EXPECT_GE(server_side->last_receive_ns(), before_ns);
 }
 
 TEST_F(NetWebSocket, WatermarksAndDrain) {
@@ -225,7 +226,6 @@ TEST_F(NetWebSocket, WatermarksAndDrain) {
 TEST_F(NetWebSocket, SlowConsumerIsClosedAndCounted) {
   server_options.hard_limit_bytes = 4 << 20;
   server_options.slow_consumer_code = kWsClosePolicy;
-  server_options.close_timeout_ms = 300;
   const auto peer = raw();
   ASSERT_TRUE(run_until(loop, [&] { return server_side != nullptr; }));
   const auto payload = SharedBuffer::adopt(std::string(500'000, 'p'));
@@ -237,12 +237,13 @@ TEST_F(NetWebSocket, SlowConsumerIsClosedAndCounted) {
   EXPECT_LT(sent, 1000);
   EXPECT_EQ(counters().ws_slow_consumers.value(), 1u);
   EXPECT_LE(payload.use_count(), 3u) << "what had not begun to leave was dropped";
-  ASSERT_TRUE(run_until(loop, [&] { return peer->poll() || server_closed.calls == 1; }));
+  const std::string close_frame = std::string("\x88\x0F\x03\xF0", 4) + "slow consumer";
+  ASSERT_TRUE(run_until(loop, [&] { return peer->poll() || peer->received().ends_with(close_frame); }));
+  EXPECT_TRUE(peer->received().ends_with(close_frame)) << "framing stays intact up to the close frame";
+  peer->close();
+  ASSERT_TRUE(run_until(loop, [&] { return server_closed.calls == 1; }));
   EXPECT_EQ(server_closed.code, kWsClosePolicy);
   EXPECT_FALSE(server_closed.clean);
-  peer->wait_end(loop);
-  const std::string tail = peer->received().substr(peer->received().size() - 17);
-  EXPECT_EQ(tail, std::string("\x88\x0F\x03\xF0", 4) + "slow consumer") << "framing stays intact up to the close frame";
 }
 
 TEST_F(NetWebSocket, PausedReadingHoldsMessagesBack) {

@@ -33,6 +33,20 @@ class ChildrenTest : public HostFixture {
     const std::size_t at = text.find("told pid ");
     return at == std::string::npos ? -1 : static_cast<pid_t>(std::stol(text.substr(at + 9)));
   }
+  // The same under a limit of time that begins before the script has set its trap: with a longer one, until the script
+  // was in time to say "ready".
+  std::string run_with_limit(const std::string& text, const std::string& more = {}) {
+    std::string end;
+    for (std::uint64_t limit_ms = 100; limit_ms <= 20'000; limit_ms *= 2) {
+      end = run(script(text, "time_ms = " + std::to_string(limit_ms) + "\n" + more));
+      if (end.find("ready") != std::string::npos) {
+        EXPECT_THAT(end, testing::HasSubstr("took longer than " + std::to_string(limit_ms) + " ms")) << end;
+        return end;
+      }
+    }
+    ADD_FAILURE() << "the script was never ready in time: " << end;
+    return end;
+  }
   // Waits until the process is gone and not even a zombie is left.
   static bool gone(pid_t pid) {
     const auto deadline = std::chrono::steady_clock::now() + kTestDeadline;
@@ -102,14 +116,13 @@ TEST_F(ChildrenTest, AFloodEndsAtItsLimitAndNotInMemory) {
 }
 
 TEST_F(ChildrenTest, TheTimeLimitAsksFirst) {
-  const std::string end =
-      run(script("trap 'echo asked; exit 7' TERM; while :; do sleep 0.01; done", "time_ms = 100\n"));
-  EXPECT_THAT(end, testing::HasSubstr("exited reason 4 code 7 signal 0 [took longer than 100 ms")) << end;
-  EXPECT_THAT(end, testing::HasSubstr("out <asked\\n>"));
+  const std::string end = run_with_limit("trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.01; done");
+  EXPECT_THAT(end, testing::HasSubstr("exited reason 4 code 7 signal 0 [took longer than")) << end;
+  EXPECT_THAT(end, testing::HasSubstr("out <ready\\nasked\\n>"));
 }
 
 TEST_F(ChildrenTest, WhoIgnoresTheQuestionIsKilledAfterTheGrace) {
-  const std::string end = run(script("trap '' TERM; while :; do sleep 0.01; done", "time_ms = 100\ngrace_ms = 100\n"));
+  const std::string end = run_with_limit("trap '' TERM; echo ready; while :; do sleep 0.01; done", "grace_ms = 100\n");
   EXPECT_THAT(end, testing::HasSubstr("exited reason 4 code -1 signal 9")) << end;
 }
 
@@ -168,7 +181,7 @@ TEST_F(ChildrenTest, GrandchildrenDoNotHoldUpTheEndAndDieWithIt) {
   const pid_t grandchild = told_pid();
   ASSERT_GT(grandchild, 0);
   EXPECT_TRUE(log_->wait_for("exited reason 1 code 0")) << log_->text();
-  EXPECT_TRUE(gone(grandchild));
+  EXPECT_TRUE(has_died(grandchild));
   stop_host();
 }
 
@@ -187,7 +200,7 @@ TEST_F(ChildrenTest, ChildrenThatThePluginGaveUpAreNoMisbehaviour) {
   const pid_t child = told_pid();
   stop_host();
   EXPECT_TRUE(gone(child));
-  EXPECT_FALSE(log_->has("plugin-misbehaving")) << log_->text();
+  EXPECT_THAT(log_->accusations(), testing::IsEmpty());
 }
 
 TEST_F(ChildrenTest, AStopWhileTheyAreBeingStartedLeavesNothing) {

@@ -8,8 +8,10 @@
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "host/loader/discovery.hpp"
@@ -37,6 +39,19 @@ class CapturedLog {
   bool has(const std::string& one, const std::string& other = {}) {
     const std::lock_guard lock(mutex_);
     return holds(one, other);
+  }
+  // Lines of misbehaviour, but for those about time: on a busy machine a good plugin's callback takes long, too.
+  std::vector<std::string> accusations() {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> found;
+    for (const std::string& line : lines_) {
+      const bool of_time =
+          line.find("held its loop for") != std::string::npos || line.find("blocks loop-") != std::string::npos;
+      if (line.find("-misbehaving [") != std::string::npos && !of_time) {
+        found.push_back(line);
+      }
+    }
+    return found;
   }
   std::string text() {
     const std::lock_guard lock(mutex_);
@@ -125,6 +140,21 @@ class HostFixture : public testing::Test {
   void stop_host() {
     host_->request_stop();
     host_->join();
+  }
+
+  // Waits until the process has ended. It is nobody's child here any more: when its zombie goes is up to process 1.
+  static bool has_died(pid_t pid) {
+    const auto deadline = std::chrono::steady_clock::now() + kTestDeadline;
+    while (std::chrono::steady_clock::now() < deadline) {
+      std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+      const std::string stat{std::istreambuf_iterator<char>(file), {}};
+      const std::size_t name_end = stat.rfind(") ");
+      if (name_end == std::string::npos || stat.at(name_end + 2) == 'Z') {
+        return true;
+      }
+      std::this_thread::yield();
+    }
+    return false;
   }
 
   std::vector<std::string> journal() const {

@@ -257,9 +257,11 @@ void FakeHost::stop_instance(cm_handle instance) {
 }
 
 void FakeHost::hold_workers(bool held) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   held_ = held;
   changed_.notify_all();
+  const auto running = [](const auto& queue) { return queue->running; };
+  changed_.wait(lock, [&] { return !held_ || std::none_of(queues_.begin(), queues_.end(), running); });
 }
 
 void FakeHost::set_jobs_max(std::size_t jobs_max) {

@@ -39,7 +39,7 @@ class FakeHost {
   const cm_host* add_instance(const std::string& name);
   // From here on posts to it are refused, and those that wait are dropped.
   void stop_instance(cm_handle instance);
-  // Worker jobs wait in their queues while held (threaded mode: those that have begun go on).
+  // Worker jobs wait in their queues while held. None is running any more when a call that holds them returns.
   void hold_workers(bool held);
   // The host's limit of waiting jobs; 0 makes every submit fail with CM_BUSY.
   void set_jobs_max(std::size_t jobs_max);

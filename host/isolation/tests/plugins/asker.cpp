@@ -283,7 +283,7 @@ class Asker final : public cm::PluginInstance {
     const std::string json(request.body());
     pending_.push_back(Pending{request});
     const cm_status status = transport_->request(
-        transport_.instance(), link_, cm::to_pview(json), 1'000,
+        transport_.instance(), link_, cm::to_pview(json), 20'000,
         [](void* user, cm_status answer, cm_text_hview text) noexcept {
           static_cast<Pending*>(user)->request.respond(200, {},
                                                        std::to_string(answer) + " " + std::string(cm::to_view(text)));

@@ -201,7 +201,8 @@ class Rogue final : public cm::PluginInstance {
     }
   }
 
-  cm_hook_v1 hook_ = {sizeof(cm_hook_v1), CM_HOOK_GUARD, 10, 2'000, &invoke};
+  // A time-out that no test waits for, and that no busy machine reaches.
+  cm_hook_v1 hook_ = {sizeof(cm_hook_v1), CM_HOOK_GUARD, 10, 30'000, &invoke};
   std::atomic<bool> ended_{false};  // never set
   std::string at_;
   std::string note_;

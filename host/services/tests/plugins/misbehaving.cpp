@@ -1,10 +1,11 @@
 // Breaks the contract in the way that the option `mode` names.
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <thread>
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wold-style-cast"  // C
@@ -17,7 +18,7 @@ CM_PLUGIN_MANIFEST(
     "\"requires\":[\"cm.config/1\",\"cm.timer/1\",\"cm.worker/1\",\"cm.events/1\",\"cm.buffer/1\",\"cm.loop/1\","
     "\"cm.random/1\",\"cm.log/1\"],"
     "\"options\":["
-    "{\"name\":\"mode\",\"type\":\"choice\",\"default\":\"none\",\"choices\":[\"none\",\"block\",\"leak\",\"throw\","
+    "{\"name\":\"mode\",\"type\":\"choice\",\"default\":\"none\",\"choices\":[\"none\",\"leak\",\"throw\","
     "\"segfault\",\"spin\",\"flood\",\"garbage_status\",\"accuse\","
     "\"wrong_thread\",\"crash\",\"fail_configure\",\"fail_start\",\"never_start\",\"never_drain\"],"
     "\"doc\":\"What it does wrong.\"},"
@@ -43,10 +44,6 @@ Misbehaving* as_plugin(cm_instance* instance) {
   return reinterpret_cast<Misbehaving*>(instance);
 }
 
-void block(void*) noexcept {
-  std::this_thread::sleep_for(std::chrono::milliseconds(1200));
-}
-
 void fail_on_purpose() {
   throw std::runtime_error("thrown on purpose");
 }
@@ -56,9 +53,11 @@ void escape(void*) noexcept {
   fail_on_purpose();
 }
 
-void spin(void*) noexcept {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(2500);
-  while (std::chrono::steady_clock::now() < until) {
+// Until the test makes a file beside the journal; for a minute at most, so that a test that has failed ends.
+void spin(void* user) noexcept {
+  const std::string enough = std::string(static_cast<Misbehaving*>(user)->steps.path) + ".enough";
+  const auto until = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (std::chrono::steady_clock::now() < until && ::access(enough.c_str(), F_OK) != 0) {
   }
 }
 
@@ -82,15 +81,16 @@ void crash(void*) noexcept {
   std::abort();
 }
 
+void ignore(void*) noexcept {}
+
 void from_worker(void* user) noexcept {
   auto* self = static_cast<Misbehaving*>(user);
   cm_handle timer = CM_NO_HANDLE;
   const cm_status status =
-      self->table<cm_timer_v1>(CM_TIMER_ID)->start(self->host->self, 1000, 0, block, nullptr, &timer);
+      self->table<cm_timer_v1>(CM_TIMER_ID)->start(self->host->self, 1000, 0, ignore, nullptr, &timer);
   journal_write(&self->steps, status == CM_INVALID ? "refused" : "accepted");
 }
 
-void ignore(void*) noexcept {}
 void ignore_event(void*, cm_text_hview, cm_text_hview) noexcept {}
 
 void leak(const Misbehaving& self) {
@@ -124,9 +124,7 @@ cm_status start(cm_instance* instance, cm_handle) noexcept {
   journal_write(&self->steps, "start");
   cm_handle timer = CM_NO_HANDLE;
   const auto* timers = self->table<cm_timer_v1>(CM_TIMER_ID);
-  if (self->mode == "block") {
-    timers->start(self->host->self, 0, 0, block, self, &timer);
-  } else if (self->mode == "throw") {
+  if (self->mode == "throw") {
     timers->start(self->host->self, 0, 0, escape, self, &timer);
   } else if (self->mode == "crash") {
     timers->start(self->host->self, 0, 0, crash, self, &timer);

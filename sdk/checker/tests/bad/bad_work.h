@@ -16,6 +16,14 @@ static void post_back(void* user) {
 
 static void job(void* user) {
   struct bad* bad = user;
+#ifdef SLOW_JOB
+  static bool paused = false; /* once is enough; a worker may take its time */
+  const struct timespec more_than_a_callback_may = {1, 200000000};
+  if (!paused) {
+    paused = true;
+    nanosleep(&more_than_a_callback_may, NULL);
+  }
+#endif
 #ifdef BAD_LOOP_CALL_IN_JOB
   cm_handle timer = CM_NO_HANDLE;
   if (bad->timer->start(self_of(bad), 1000, 0, never, bad, &timer) == CM_OK) {

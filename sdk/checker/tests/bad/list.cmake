@@ -1,6 +1,7 @@
 # What is wrong with each of the bad plugins. bad_plugins_test.cpp says which check must find it.
 bad(good NOTHING_IS_WRONG)
 bad(good_with_store USE_STORE)
+bad(good_with_slow_job SLOW_JOB)
 
 bad(two_symbols BAD_SECOND_SYMBOL)
 bad(undefined_symbol BAD_UNDEFINED_SYMBOL)

@@ -12,6 +12,7 @@
 #include <claudemesh/cpp/text.hpp>
 #include "sdk/examples/cpp/file_bridge/json_text.hpp"
 #include "sdk/simhost/world.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace {
 
@@ -25,13 +26,10 @@ struct Crossed {
 class FileBridgeTest : public ::testing::Test {
  protected:
   FileBridgeTest()
-      : folder(::testing::TempDir() + "file_bridge_" + ::testing::UnitTest::GetInstance()->current_test_info()->name()),
-        node(world.add_node("laptop", "[plugins.files]\nfile = \"" FILE_BRIDGE_LIBRARY "\"\nfolder = \"" + folder +
+      : node(world.add_node("laptop", "[plugins.files]\nfile = \"" FILE_BRIDGE_LIBRARY "\"\nfolder = \"" + folder +
                                           "\"\nevery = \"1s\"\nmappings = [\"alerts=bob\", \"chat=#chat\"]\n")) {
-    std::filesystem::remove_all(folder);
     std::filesystem::create_directory(folder);
   }
-  ~FileBridgeTest() override { std::filesystem::remove_all(folder); }
   void SetUp() override {
     ASSERT_TRUE(world.boot(node)) << node.last_error;
     ASSERT_TRUE(world.run_for_ms(1'000, [this] { return node.running(); })) << node.last_error;
@@ -69,7 +67,8 @@ class FileBridgeTest : public ::testing::Test {
     return now;
   }
 
-  std::string folder;
+  const cm::test::TemporaryFolder temporary;
+  const std::string folder = temporary.file("files");
   cm::sim::World world{cm::sim::WorldOptions{}};
   cm::sim::Node& node;
   const cm_bridge_v1* table = nullptr;
