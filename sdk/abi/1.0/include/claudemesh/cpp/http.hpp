@@ -129,7 +129,8 @@ class HttpListener {
     table_ = host.find<cm_http_server_v1>(CM_HTTP_SERVER_ID);
     if (table_ == nullptr) {
       return make_error(ErrorCode::kDenied,
-                        "the table cm.http.server/1 was not granted; add it to `permissions` of this instance");
+                        "the table cm.http.server/1 was not granted; add it to `requires` of the manifest and, if the "
+                        "configuration has one, to `permissions` of this instance");
     }
     options.size = sizeof(options);
     const cm_status status = table_->listen(host.self(), &options, &handle_);
@@ -211,7 +212,9 @@ struct HttpCall {
 inline void http_send(const HostApi& host, const HttpCall& call, std::function<void(Result<HttpResponse>)> done) {
   const auto* table = host.find<cm_http_client_v1>(CM_HTTP_CLIENT_ID);
   if (table == nullptr) {
-    done(make_error(ErrorCode::kDenied, "the table cm.http.client/1 was not granted to this instance"));
+    done(make_error(ErrorCode::kDenied,
+                    "the table cm.http.client/1 was not granted; add it to `requires` of the manifest and, if the "
+                    "configuration has one, to `permissions` of this instance"));
     return;
   }
   std::vector<cm_http_header> headers;
