@@ -277,6 +277,8 @@ class Broker:
 
     def drain(self, presence):
         """Claims for 30 s what fits this presence, whether or not its socket is still there."""
+        if self.hold == "all":  # also for whoever says hello meanwhile, as a session that comes back
+            return
         now, targets = now_ms(), presence.targets()
         for row in self.store.queue:
             claimed = row["claim_expires_at"] > now
