@@ -35,7 +35,7 @@ std::size_t thread_count() {
 }
 
 bool wait_for_threads(std::size_t count, std::chrono::milliseconds limit, const std::function<bool()>& enough) {
-  constexpr std::chrono::milliseconds kBetweenLooks{1};
+  constexpr std::chrono::milliseconds kBetweenLooks{1};  // nothing tells when a thread that is not ours has gone
   const auto deadline = std::chrono::steady_clock::now() + limit;
   while (thread_count() > count && !(enough && enough())) {
     if (std::chrono::steady_clock::now() >= deadline) {
